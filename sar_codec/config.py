@@ -1,0 +1,179 @@
+"""Where conf/ is, and `build`: the only place where a config becomes objects."""
+
+import difflib
+import importlib
+import inspect
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Annotated, Any, TypeVar, cast, get_type_hints
+
+from annotated_types import Ge
+from omegaconf import DictConfig, OmegaConf
+from pydantic import ConfigDict, Field, PydanticSchemaGenerationError, TypeAdapter, ValidationError
+from pydantic.dataclasses import dataclass
+
+from sar_codec.errors import UserError
+
+# A wheel carries conf/ inside the package, a checkout beside it.
+_PACKAGE = Path(__file__).resolve().parent
+CONF_DIR = next(path for path in (_PACKAGE / "conf", _PACKAGE.parent / "conf") if path.is_dir())
+
+# Configuration is data: besides our own parts, only these can be built from it.
+TORCH_TARGETS = frozenset(
+    f"torch.optim.{name}" for name in ("Adam", "AdamW", "NAdam", "RAdam", "RMSprop", "SGD")
+)
+
+
+@dataclass(frozen=True, config=ConfigDict(extra="forbid"))
+class Experiment:
+    """The top of train.yaml: five groups and what concerns them all."""
+
+    data: dict[str, Any]
+    model: dict[str, Any]
+    loss: dict[str, Any]
+    optimizer: dict[str, Any]
+    trainer: dict[str, Any]
+    seed: Annotated[int, Ge(0)]
+    device: Annotated[str, Field(pattern=r"^(auto|cpu|cuda(:\d+)?)$")]
+    resume: str | None
+
+
+Top = TypeVar("Top")
+
+
+def plain(cfg: DictConfig) -> dict[str, Any]:
+    """The config as plain containers, every interpolation resolved.
+
+    Resolving comes first, so that what is checked is what is built.
+    """
+    return cast(dict[str, Any], OmegaConf.to_container(cfg, resolve=True))
+
+
+def top_level(config: Mapping[str, Any], kind: type[Top]) -> Top:
+    """The top of a config as an object of `kind`, its keys, types and bounds checked.
+
+    Raises:
+        UserError: one line with the key, what was given and what is allowed.
+    """
+    known = list(inspect.signature(kind).parameters)
+    for key in config:
+        if key not in known:
+            raise UserError(no_such_key(key, config[key], known))
+    return cast(Top, checked(dict(config), kind, ""))
+
+
+def build(node: Mapping[str, Any], key: str, *also: Callable[..., Any], **runtime: Any) -> Any:
+    """What `node["_target_"]` makes of the node's other entries and the `runtime` objects.
+
+    Args:
+        node: a plain mapping from `plain`, holding `_target_` and arguments of it.
+        key: where the node stands in the config, for messages: `"trainer"`.
+        also: functions whose arguments the node holds as well; those entries are left out.
+        runtime: arguments that cannot come from a file.
+
+    Raises:
+        UserError: the target is not allowed, an entry is unknown, of a wrong type or out of range.
+    """
+    target = locate(node.get("_target_"), key)
+    settings = arguments(node, key, target, *also)
+    for name in settings.keys() & runtime.keys():
+        raise UserError(f"{key}.{name}={settings[name]}: the program sets this itself")
+    return target(**settings, **runtime)
+
+
+def check(node: Mapping[str, Any], key: str, *also: Callable[..., Any]) -> None:
+    """Raises what `build` would raise, without building."""
+    arguments(node, key, locate(node.get("_target_"), key), *also)
+
+
+def arguments(
+    node: Mapping[str, Any], key: str, function: Callable[..., Any], *also: Callable[..., Any]
+) -> dict[str, Any]:
+    """The entries of `node` that are arguments of `function`, checked against its type hints.
+
+    An entry that neither `function` nor one of `also` takes is refused: no key is silently ignored.
+
+    Raises:
+        UserError: one line with the key, what was given and what is allowed.
+    """
+    own = inspect.signature(function).parameters
+    others = {name for each in also for name in inspect.signature(each).parameters}
+    hints = get_type_hints(_hinted(function), include_extras=True)
+    settings = {name: value for name, value in node.items() if name != "_target_"}
+    for name, value in settings.items():
+        if name not in own and name not in others:
+            known = [each for each in settings if each in own or each in others]
+            raise UserError(no_such_key(f"{key}.{name}", value, known))
+    return {
+        name: checked(value, hints.get(name, Any), f"{key}.{name}")
+        for name, value in settings.items()
+        if name in own
+    }
+
+
+def checked(value: Any, hint: Any, key: str) -> Any:
+    """`value` as the type `hint` asks for, bounds in `Annotated` included.
+
+    Raises:
+        UserError: one line with the key, what was given and what is allowed.
+    """
+    if value == "???":
+        raise UserError(f"{key} is not set: give it as {key}=VALUE")
+    try:
+        accepted = TypeAdapter(hint).validate_python(value)
+    except ValidationError as error:
+        raise UserError(_one_line(error, key, value)) from None
+    except PydanticSchemaGenerationError:
+        raise UserError(f"{key}={value}: the program sets this itself") from None
+    if isinstance(value, bool) and not isinstance(accepted, bool):
+        raise UserError(f"{key}={value}: input should be a number, not true or false")
+    return accepted
+
+
+def no_such_key(key: str, value: Any, known: list[str]) -> str:
+    """The message for a key that does not exist, with the closest one that does."""
+    parent, _, name = key.rpartition(".")
+    close = difflib.get_close_matches(name, known, n=1)
+    there = f"{parent} has" if parent else "there are"
+    return (
+        f"{key}={value}: no such key; "
+        + (f"did you mean {parent + '.' if parent else ''}{close[0]}? " if close else "")
+        + f"{there} {', '.join(known)}"
+    )
+
+
+def locate(target: Any, key: str) -> Callable[..., Any]:
+    """The class or function that `target`, a dotted path, names.
+
+    Raises:
+        UserError: it is not one of ours or of the short list of torch's, or does not exist.
+    """
+    allowed = f"a class or function of sar_codec, or one of {', '.join(sorted(TORCH_TARGETS))}"
+    if not isinstance(target, str):
+        raise UserError(f"{key}._target_={target}: expected {allowed}")
+    module_name, _, name = target.rpartition(".")
+    ours = module_name.startswith("sar_codec.")
+    if not ours and target not in TORCH_TARGETS:
+        raise UserError(f"{key}._target_={target}: not allowed; expected {allowed}")
+    try:
+        found = getattr(importlib.import_module(module_name), name)
+    except (ImportError, AttributeError):
+        raise UserError(f"{key}._target_={target}: does not exist; expected {allowed}") from None
+    # What one of our modules merely imported (`sar_codec.config.importlib`) is not ours.
+    if not callable(found) or (ours and found.__module__ != module_name):
+        raise UserError(f"{key}._target_={target}: not allowed; expected {allowed}")
+    return found
+
+
+def _hinted(target: Callable[..., Any]) -> Callable[..., Any]:
+    return target.__init__ if inspect.isclass(target) else target
+
+
+def _one_line(error: ValidationError, key: str, value: Any) -> str:
+    """pydantic's complaints as `key=value: what is allowed`, at the innermost place they name."""
+    complaints = []
+    for each in error.errors(include_url=False):
+        place = ".".join(str(step) for step in (key, *each["loc"]) if step != "")
+        given = each["input"] if each["loc"] else value
+        complaints.append(f"{place}={given}: {each['msg'][0].lower()}{each['msg'][1:]}")
+    return "; or ".join(complaints)

@@ -1,0 +1,252 @@
+"""What `data=` names: functions that turn settings into loaders."""
+
+import glob
+import logging
+import os
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Annotated, Any, NamedTuple
+
+from annotated_types import Ge, Gt, Le, Lt
+from pydantic import ConfigDict
+from pydantic.dataclasses import dataclass
+
+from sar_codec.data.datasets import FixedPatches, PatchLoader, RandomPatches
+from sar_codec.data.ground import cut, seen_in, split
+from sar_codec.data.patches import Area, Scene, Survey, Windows, percentiles, survey, whole_and_valid
+from sar_codec.data.raster import Band, find_bands
+from sar_codec.data.scaling import Quantity
+from sar_codec.data.synthetic import SyntheticScene
+from sar_codec.errors import UserError
+
+log = logging.getLogger(__name__)
+
+# The window of the decibel scale, in percent of the training pixels: all but the extremes.
+WINDOW_PERCENTILES = 0.01, 99.99
+
+Count = Annotated[int, Ge(1)]
+Fraction = Annotated[float, Gt(0), Lt(1)]
+
+
+class Data(NamedTuple):
+    """What a trainer needs of the data.
+
+    Attributes:
+        train: batches for training, different each epoch.
+        val: batches for validation, always the same.
+        preprocessing_params: how to go back from [0, 1] to what the files hold; plain containers.
+        summary: one line for the log.
+    """
+
+    train: PatchLoader
+    val: PatchLoader
+    preprocessing_params: dict[str, Any]
+    summary: str
+
+
+@dataclass(frozen=True, config=ConfigDict(extra="forbid"))
+class RasterSource:
+    """A folder (below `data.root` unless absolute, wildcards allowed) and what its files hold."""
+
+    root: str
+    quantity: Quantity | None = None
+    nodata: float | None = None
+    offset_db: float = 0.0
+
+
+def synthetic(
+    seed: int,
+    scenes: Annotated[int, Ge(2)] = 40,
+    size: Count = 512,
+    looks: Annotated[float, Ge(0.5), Le(100)] = 5.5,
+    correlation: Annotated[float, Ge(0), Lt(1)] = 0.7,
+    val_fraction: Fraction = 0.2,
+    patch_size: Count = 256,
+    batch_size: Count = 8,
+    num_workers: Annotated[int, Ge(0)] = 0,
+    augment: bool = True,
+    vmin: float = -35.0,
+    vmax: float = 20.0,
+) -> Data:
+    """Scenes made on the fly, the last `val_fraction` of them for validation."""
+    _check_window(vmin, vmax)
+    if patch_size > size:
+        raise UserError(
+            f"data.patch_size={patch_size}: expected at most data.size, which is {size}"
+        )
+    held_out = min(max(round(val_fraction * scenes), 1), scenes - 1)
+    found = [
+        whole_and_valid(Area.whole(SyntheticScene(seed, index, size, looks, correlation)))
+        for index in range(scenes)
+    ]
+    params = {"vmin": vmin, "vmax": vmax, "quantity": "power", "nodata": None, "offset_db": 0.0}
+    training, validation = found[: scenes - held_out], found[scenes - held_out :]
+    return _loaders(
+        training, validation, params, patch_size, batch_size, num_workers, augment, seed
+    )
+
+
+def raster(
+    seed: int,
+    root: str | None = None,
+    sources: Sequence[RasterSource] | None = None,
+    quantity: Quantity | None = None,
+    nodata: float | None = None,
+    offset_db: float = 0.0,
+    val_root: str | None = None,
+    val_fraction: Fraction = 0.2,
+    patch_size: Count = 256,
+    batch_size: Count = 8,
+    num_workers: Annotated[int, Ge(0)] = 2,
+    augment: bool = True,
+    vmin: float | None = None,
+    vmax: float | None = None,
+) -> Data:
+    """Every band of every raster below a folder, or below several with a quantity each.
+
+    Training and validation never share ground: whole grounds go to validation, or the images below
+    `val_root` do, or, where there is one ground only, it is cut in two. `vmin` and `vmax`, where
+    not given, are percentiles over all valid pixels of the training images.
+
+    Raises:
+        UserError: there is nothing to train on, and why.
+    """
+    if root is None and sources is None:
+        raise UserError("data.root is not set: give the folder that holds your rasters")
+    if vmin is not None and vmax is not None:
+        _check_window(vmin, vmax)
+    parts = sources or [RasterSource(root or ".", quantity, nodata, offset_db)]
+    bands = [band for part in parts for band in _bands_of(part, root if sources else None)]
+    found = _surveyed(bands, patch_size)
+    if val_root is not None:
+        val_part = RasterSource(val_root, quantity, nodata, offset_db)
+        validation = _surveyed(_bands_of(val_part, None), patch_size)
+        training = _without_ground_of(validation, found)
+    else:
+        divided = split(found, val_fraction, seed)
+        if divided is None:
+            areas = cut([each.area.scene for each in found], patch_size, val_fraction)
+            divided = _usable(areas[0], patch_size), _usable(areas[1], patch_size)
+        training, validation = divided
+    low, high = percentiles(training, *WINDOW_PERCENTILES)
+    params = {
+        "vmin": low if vmin is None else vmin,
+        "vmax": high if vmax is None else vmax,
+        "quantity": "/".join(dict.fromkeys(band.quantity for band in bands)),
+        "nodata": nodata,
+        "offset_db": offset_db,
+        "sources": [
+            {"root": part.root, "quantity": part.quantity, "nodata": part.nodata, "offset_db": part.offset_db}
+            for part in parts
+        ],
+    }
+    _check_window(params["vmin"], params["vmax"])
+    return _loaders(
+        training, validation, params, patch_size, batch_size, num_workers, augment, seed
+    )
+
+
+def _bands_of(part: RasterSource, root: str | None) -> list[Band]:
+    pattern = os.path.join(root or "", part.root)
+    folders = sorted(glob.glob(pattern)) if glob.has_magic(pattern) else [pattern]
+    if not folders:
+        raise UserError(f"{pattern}: matches no folder; check data.root and data.sources")
+    return [
+        band
+        for folder in folders
+        for band in find_bands(Path(folder), part.quantity, part.nodata, part.offset_db)
+    ]
+
+
+def _surveyed(bands: Sequence[Band], patch_size: int) -> list[Survey]:
+    """Surveys of the bands that have a valid window, a warning for each of the others."""
+    large = [band for band in bands if min(band.height, band.width) >= patch_size]
+    if not large:
+        largest = max(bands, key=lambda band: min(band.height, band.width))
+        raise UserError(
+            f"{largest.path}: {largest.height} x {largest.width} pixels, and no image is larger; "
+            f"expected at least data.patch_size={patch_size}: lower it"
+        )
+    if len(large) < len(bands):
+        log.warning(
+            "%d of %d images are smaller than data.patch_size=%d and are left out",
+            len(bands) - len(large),
+            len(bands),
+            patch_size,
+        )
+    return _usable([Area.whole(band) for band in large], patch_size)
+
+
+def _usable(areas: Sequence[Area], patch_size: int) -> list[Survey]:
+    usable, hint = [], ""
+    for area in areas:
+        found = survey(area)
+        if len(Windows(found, patch_size)):
+            usable.append(found)
+            continue
+        hint = (
+            "holds no valid pixel: all are nodata, zero, negative or not finite"
+            + (" (does it hold decibels?)" if _quantity_of(area.scene) != "db" else "")
+            if not found.valid_pixels
+            else f"has no window of {patch_size} x {patch_size} pixels that are all valid"
+        )
+        log.warning("%s %s; left out", area.scene.name, hint)
+    if not usable:
+        raise UserError(
+            f"{areas[0].scene.name} {hint}"
+            + (f", nor does any of the other {len(areas) - 1} images" if len(areas) > 1 else "")
+            + "; check data.quantity and data.nodata, or lower data.patch_size"
+        )
+    return usable
+
+
+def _quantity_of(scene: Scene) -> Quantity | None:
+    return scene.quantity if isinstance(scene, Band) else None
+
+
+def _without_ground_of(validation: list[Survey], training: list[Survey]) -> list[Survey]:
+    seen = [each.area.scene for each in validation]
+    kept = [each for each in training if not seen_in(each.area.scene, seen)]
+    if len(kept) < len(training):
+        log.warning(
+            "%d training images show ground of the validation images and are left out",
+            len(training) - len(kept),
+        )
+    if not kept:
+        raise UserError(
+            "data.val_root shows all the ground that data.root does: give images of other places"
+        )
+    return kept
+
+
+def _check_window(vmin: float, vmax: float) -> None:
+    if not vmin < vmax:
+        raise UserError(f"data.vmin={vmin}, data.vmax={vmax}: expected vmin below vmax, in dB")
+
+
+def _loaders(
+    training: Sequence[Survey],
+    validation: Sequence[Survey],
+    params: dict[str, Any],
+    patch_size: int,
+    batch_size: int,
+    num_workers: int,
+    augment: bool,
+    seed: int,
+) -> Data:
+    window = params["vmin"], params["vmax"]
+    train = RandomPatches(
+        [Windows(each, patch_size) for each in training], patch_size, *window, seed, augment
+    )
+    val = FixedPatches([Windows(each, patch_size) for each in validation], patch_size, *window)
+    summary = (
+        f"{len(training)} images for training ({len(train)} patches of {patch_size}x{patch_size} an "
+        f"epoch), {len(validation)} for validation ({len(val)} patches); "
+        f"{window[0]:.2f} to {window[1]:.2f} dB"
+    )
+    return Data(
+        PatchLoader(train, batch_size, num_workers, seed, shuffle=True),
+        PatchLoader(val, batch_size, num_workers, seed, shuffle=False),
+        params,
+        summary,
+    )

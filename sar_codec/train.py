@@ -1,0 +1,61 @@
+"""Trains a model: `python -m sar_codec.train trainer.epochs=200 optimizer.lr=1e-4`."""
+
+import logging
+from pathlib import Path
+
+from hydra.core.hydra_config import HydraConfig
+from omegaconf import DictConfig, OmegaConf
+
+from sar_codec.config import Experiment, arguments, build, check, plain, top_level
+from sar_codec.program import program
+
+log = logging.getLogger(__name__)
+
+
+@program("train")
+def main(cfg: DictConfig) -> float:
+    """Runs one experiment; returns its best validation loss, for sweepers to minimise."""
+    # Here, not at the top: --help and shell completion need not wait for torch.
+    import torch
+
+    from sar_codec.training.device import pick_device
+    from sar_codec.training.trainer import Trainer
+
+    config = plain(cfg)
+    experiment = top_level(config, Experiment)
+    check(experiment.data, "data")
+    check(experiment.loss, "loss")
+    schedule = arguments(experiment.trainer, "trainer", Trainer.train, Trainer)
+    check(experiment.trainer, "trainer", Trainer.train)
+
+    log.info("Config:\n%s", OmegaConf.to_yaml(cfg, resolve=True))
+    run_dir = Path(HydraConfig.get().runtime.output_dir)
+    torch.manual_seed(experiment.seed)
+    model = build(experiment.model, "model")
+    optimizer = build(experiment.optimizer, "optimizer", params=model.parameters())
+    data = build(experiment.data, "data", seed=experiment.seed)
+    log.info("Data: %s", data.summary)
+    trainer = build(
+        experiment.trainer,
+        "trainer",
+        Trainer.train,
+        model=model,
+        train_loader=data.train,
+        val_loader=data.val,
+        loss_fn=build(experiment.loss, "loss"),
+        optimizer=optimizer,
+        run_dir=run_dir,
+        preprocessing_params=data.preprocessing_params,
+        config=config,
+        device=pick_device(experiment.device),
+    )
+    if experiment.resume:
+        trainer.load_checkpoint(experiment.resume)
+    trainer.train(**schedule)
+    log.info("Run: %s", run_dir)
+    log.info("To look at it: tensorboard --logdir %s", run_dir)
+    return trainer.best_val_loss
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,118 @@
+"""Checkpoints: primitives and tensors in one file, which appears whole or not at all."""
+
+import os
+import pickle
+import zipfile
+from collections.abc import Callable, Mapping
+from contextlib import suppress
+from pathlib import Path
+from typing import IO, Any
+
+import torch
+from torch import Tensor
+
+from sar_codec.errors import UserError
+
+KEYS = (
+    "epoch",
+    "global_step",
+    "model_state_dict",
+    "optimizer_state_dict",
+    "scheduler_state_dict",
+    "best_val_loss",
+    "epochs_without_improvement",
+    "config",
+    "preprocessing_params",
+    "history",
+)
+
+
+def save(state: Mapping[str, Any], path: Path) -> None:
+    """Writes `state` so that `torch.load(path)` gives it back.
+
+    Raises:
+        UserError: the file cannot be written; an older one of that name is intact.
+    """
+    write_whole(path, lambda file: torch.save(dict(state), file))
+
+
+def load(path: str | os.PathLike[str]) -> dict[str, Any]:
+    """Reads a checkpoint onto the CPU; no code in it is run.
+
+    Raises:
+        UserError: there is no such file, it is damaged, or it is no checkpoint of ours.
+    """
+    advice = "give the path of a run's checkpoints/latest.pth or best.pth"
+    if not Path(path).is_file():
+        raise UserError(f"resume={path}: no such file; {advice}")
+    try:
+        state = torch.load(path, map_location="cpu", weights_only=True)
+    except (RuntimeError, pickle.UnpicklingError, zipfile.BadZipFile, EOFError, OSError) as error:
+        reason = str(error).strip().splitlines()[0] if str(error).strip() else "it is empty"
+        raise UserError(
+            f"resume={path}: damaged, cut short or not a checkpoint ({reason}); {advice}"
+        ) from None
+    missing = [key for key in KEYS if not isinstance(state, dict) or key not in state]
+    if missing:
+        raise UserError(
+            f"resume={path}: not a checkpoint of sar_codec, {', '.join(missing)} missing; {advice}"
+        )
+    return dict(state)
+
+
+def check_same_architecture(
+    path: str | os.PathLike[str], saved: Mapping[str, Tensor], expected: Mapping[str, Tensor]
+) -> None:
+    """Makes sure that weights fit a model.
+
+    Raises:
+        UserError: they do not; names the first tensors that differ.
+    """
+    differing = [f"{name} (not in the checkpoint)" for name in expected if name not in saved]
+    differing += [f"{name} (not in the model)" for name in saved if name not in expected]
+    differing += [
+        f"{name} ({_shape(saved[name])} in the checkpoint, {_shape(tensor)} in the model)"
+        for name, tensor in expected.items()
+        if name in saved and saved[name].shape != tensor.shape
+    ]
+    if differing:
+        more = f" and {len(differing) - 4} more" if len(differing) > 4 else ""
+        raise UserError(
+            f"resume={path}: another architecture, {', '.join(differing[:4])}{more} differ; "
+            "give the model settings that the checkpoint was trained with"
+        )
+
+
+def write_whole(path: Path, write: Callable[[IO[bytes]], object]) -> None:
+    """Lets `write` fill a temporary file beside `path` and then puts it in its place.
+
+    Whoever opens `path` sees the old file or the new one, even after a power cut.
+
+    Raises:
+        UserError: it cannot be written; what was there is intact.
+    """
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with temporary.open("wb") as file:
+            write(file)
+            file.flush()
+            os.fsync(file.fileno())
+        temporary.replace(path)
+        folder = os.open(path.parent, os.O_RDONLY)
+        try:
+            os.fsync(folder)
+        finally:
+            os.close(folder)
+    except (OSError, RuntimeError) as error:
+        # torch.save reports a full disk as a RuntimeError.
+        with suppress(OSError):
+            temporary.unlink()
+        raise UserError(
+            f"{path}: cannot be written ({error}); free some space there or choose another "
+            "output folder"
+        ) from error
+
+
+def _shape(tensor: Tensor) -> str:
+    return "x".join(str(size) for size in tensor.shape) or "scalar"

