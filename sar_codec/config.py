@@ -170,7 +170,7 @@ def _hinted(target: Callable[..., Any]) -> Callable[..., Any]:
 
 
 def _one_line(error: ValidationError, key: str, value: Any) -> str:
-    """pydantic's complaints as `key=value: what is allowed`, at the innermost place they name."""
+    """Pydantic's complaints as `key=value: what is allowed`, at the innermost place they name."""
     complaints = []
     for each in error.errors(include_url=False):
         place = ".".join(str(step) for step in (key, *each["loc"]) if step != "")

@@ -21,7 +21,7 @@ class CombinedLoss(nn.Module):
     def __init__(
         self,
         mse_weight: Annotated[float, Ge(0)] = 1.0,
-        ssim_weight: Annotated[float, Ge(0)] = 0.01,
+        ssim_weight: Annotated[float, Ge(0)] = 0.002,
     ) -> None:
         super().__init__()
         self.mse_weight = mse_weight

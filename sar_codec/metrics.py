@@ -53,7 +53,7 @@ def local_mean(maps: Tensor) -> Tensor:
     h and w are one less than the window, 10 where 11 pixels fit.
     """
     height, width = (_window_that_fits(size) for size in maps.shape[-2:])
-    return _LocalMean.apply(maps, height, width)  # type: ignore[no-any-return]  # torch leaves it untyped
+    return _LocalMean.apply(maps, height, width)
 
 
 class _LocalMean(torch.autograd.Function):

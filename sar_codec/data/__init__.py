@@ -1,0 +1,1 @@
+"""Radar images in: scenes, patches and loaders."""

@@ -1,6 +1,5 @@
 """Torch datasets and loaders over scenes: patches as image tensors in [0, 1]."""
 
-import logging
 from collections.abc import Iterator, Sequence
 from typing import Any, NamedTuple
 
@@ -11,8 +10,6 @@ from torch.utils.data import DataLoader, Dataset, Sampler
 
 from sar_codec.data.patches import Area, Windows, interleaved
 from sar_codec.data.scaling import to_unit
-
-log = logging.getLogger(__name__)
 
 
 class Window(NamedTuple):
@@ -131,7 +128,7 @@ class PatchLoader(DataLoader[Tensor]):
         super().__init__(
             dataset,
             batch_size=batch_size,
-            sampler=self.positions,  # type: ignore[arg-type]  # our datasets take positions for indices
+            sampler=self.positions,
             num_workers=num_workers,
             persistent_workers=num_workers > 0,
             pin_memory=torch.cuda.is_available(),

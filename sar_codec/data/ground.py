@@ -68,9 +68,7 @@ def split(
     return training, [each for index in sorted(chosen) for each in groups[index]]
 
 
-def cut(
-    scenes: Sequence[Scene], size: int, val_fraction: float
-) -> tuple[list[Area], list[Area]]:
+def cut(scenes: Sequence[Scene], size: int, val_fraction: float) -> tuple[list[Area], list[Area]]:
     """The only ground there is, cut across its longer side: training's areas and validation's.
 
     Raises:
@@ -82,15 +80,15 @@ def cut(
         same_pixels = (scene.height, scene.width) == (first.height, first.width)
         if not same_pixels or scene.footprint != first.footprint:
             raise UserError(
-                f"{first.name} and {scene.name} overlap but do not cover the same pixels, and there "
-                "is no other ground: give validation images of another place with data.val_root"
+                f"{first.name} and {scene.name} overlap but do not cover the same pixels, and "
+                "there is no other ground: give validation images of other places in data.val_root"
             )
     length = max(first.height, first.width)
     held_out = max(round(val_fraction * length), size)
     if length - held_out < size:
         raise UserError(
-            f"{first.name}: the only ground there is, {first.height} x {first.width} pixels, has no "
-            f"room for training and validation windows of {size}: lower data.patch_size to "
+            f"{first.name}: the only ground there is, {first.height} x {first.width} pixels, has "
+            f"no room for training and validation windows of {size}: lower data.patch_size to "
             f"{length // 2} or less, or give validation images with data.val_root"
         )
     kept = length - held_out
@@ -114,4 +112,4 @@ def _overlap(box: NDArray[np.float64], others: NDArray[np.float64]) -> NDArray[n
     slack = 1e-3 * (box[2:] - box[:2])
     west_south = np.maximum(box[:2], others[:, :2]) + slack
     east_north = np.minimum(box[2:], others[:, 2:])
-    return (west_south < east_north).all(1)
+    return np.all(west_south < east_north, axis=1)

@@ -72,6 +72,11 @@ class Survey:
     def valid_pixels(self) -> int:
         return int(self.histogram.sum())
 
+    @property
+    def is_blank(self) -> bool:
+        """Whether all valid pixels have the same value, as in a product without its data."""
+        return int(np.count_nonzero(self.histogram)) == 1
+
 
 def survey(area: Area) -> Survey:
     """Reads an area once, strip by strip."""
@@ -171,7 +176,7 @@ class Windows:
         first_column: NDArray[np.int64],
         last_column: NDArray[np.int64],
     ) -> NDArray[np.bool_]:
-        """Whether windows with corners between first and last (inclusive) touch no invalid square."""
+        """Whether windows with corners from first to last, inclusive, touch no invalid square."""
         top, bottom = first_row // BLOCK, (last_row + self.size - 1) // BLOCK + 1
         left, right = first_column // BLOCK, (last_column + self.size - 1) // BLOCK + 1
         counts = self._invalid_above_left

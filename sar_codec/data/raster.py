@@ -23,12 +23,14 @@ from sar_codec.errors import UserError
 
 log = logging.getLogger(__name__)
 
-# Files beside rasters that GDAL opens as rasters too, or takes for damaged ones.
-NOT_RASTERS = frozenset(
-    ".hdr .xml .safe .csv .md .txt .json .geojson .html .pdf .kml .kmz .xsd .ovr .msk .prj .tfw .py "
-    ".yaml .yml .log .zip .gz .tar .shp .shx .dbf .cpg .gpkg .sqlite .md5 .sha256 .pth".split()
+# Files beside rasters; GDAL opens some of them as rasters too.
+NOT_RASTERS = re.compile(
+    r"\.(hdr|xml|safe|csv|md|txt|json|geojson|html|pdf|km[lz]|xsd|ovr|msk|prj|[tp]fw|py|ya?ml|log"
+    r"|zip|gz|tar|sh[px]|dbf|cpg|gpkg|sqlite|md5|sha256|pth)$",
+    re.IGNORECASE,
 )
-RASTERS = frozenset(".tif .tiff .img .npy .vrt .png .jp2 .h5 .hdf5 .nc".split())
+# A file with one of these names that cannot be opened is damaged, not something else.
+RASTERS = re.compile(r"\.(tiff?|img|npy|vrt|png|jp2|h5|hdf5|nc)$", re.IGNORECASE)
 POLARISATION = re.compile(r"(?i)(?<![a-z])(vv|vh|hh|hv)(?![a-z])")
 
 Footprint = tuple[float, float, float, float]
@@ -92,7 +94,7 @@ class Band:
                 array = _open_array(self.path, os.getpid())
                 values = array[self.index - 1, row : row + height, column : column + width]
                 return np.asarray(values), np.ones(values.shape, bool)
-            window = Window(column, row, width, height)  # type: ignore[call-arg]  # attrs class unseen by the checker
+            window = Window(column, row, width, height)
             masked = _open_raster(self.path, os.getpid()).read(
                 self.index, window=window, masked=True
             )
@@ -163,6 +165,7 @@ class _Description:
     footprint: Footprint | None = None
     scale: float = 1.0
     offset: float = 0.0
+    is_complex: bool = False
 
 
 def _candidates(root: Path) -> Iterator[Path]:
@@ -176,7 +179,7 @@ def _candidates(root: Path) -> Iterator[Path]:
             folders[:] = [name for name in folders if name == "measurement"]
             files = []
         for name in sorted(files):
-            if Path(name).suffix.lower() not in NOT_RASTERS and not name.startswith("."):
+            if not NOT_RASTERS.search(name) and not name.startswith("."):
                 yield Path(folder) / name
 
 
@@ -193,7 +196,7 @@ def _describe(path: Path) -> list[_Description]:
             ]
         return _describe_raster(str(path))
     except (RasterioError, OSError, ValueError) as error:
-        if path.suffix.lower() not in RASTERS:
+        if not RASTERS.search(path.name):
             log.debug("%s: not a raster, left out", path)
             return []
         reason = " ".join(str(error).split())
@@ -206,7 +209,10 @@ def _describe(path: Path) -> list[_Description]:
 def _describe_raster(path: str) -> list[_Description]:
     with _quiet(), rasterio.open(path) as source:
         if source.subdatasets and not source.count:
-            return [each for inner in source.subdatasets for each in _describe_raster(inner)]
+            # Products such as NISAR's hold tables of metadata beside their images.
+            inner = [name for name in source.subdatasets if "/metadata/" not in name]
+            found = [each for name in inner for each in _describe_raster(name)]
+            return [each for each in found if each.is_complex] or found
         return [
             _Description(
                 path,
@@ -217,6 +223,7 @@ def _describe_raster(path: str) -> list[_Description]:
                 _footprint(source),
                 source.scales[index - 1],
                 source.offsets[index - 1],
+                source.dtypes[index - 1].startswith("complex"),
             )
             for index in source.indexes
             if source.colorinterp[index - 1] != ColorInterp.alpha
@@ -312,6 +319,6 @@ def _open_array(path: str, process: int) -> NDArray[Any]:
 class _quiet(warnings.catch_warnings):
     """Radar images in radar geometry have no transform, and rasterio warns of it each time."""
 
-    def __enter__(self) -> None:  # type: ignore[override]  # nothing is recorded
+    def __enter__(self) -> None:
         super().__enter__()
         warnings.simplefilter("ignore", NotGeoreferencedWarning)

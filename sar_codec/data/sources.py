@@ -13,7 +13,14 @@ from pydantic.dataclasses import dataclass
 
 from sar_codec.data.datasets import FixedPatches, PatchLoader, RandomPatches
 from sar_codec.data.ground import cut, seen_in, split
-from sar_codec.data.patches import Area, Scene, Survey, Windows, percentiles, survey, whole_and_valid
+from sar_codec.data.patches import (
+    Area,
+    Survey,
+    Windows,
+    percentiles,
+    survey,
+    whole_and_valid,
+)
 from sar_codec.data.raster import Band, find_bands
 from sar_codec.data.scaling import Quantity
 from sar_codec.data.synthetic import SyntheticScene
@@ -129,14 +136,19 @@ def raster(
             divided = _usable(areas[0], patch_size), _usable(areas[1], patch_size)
         training, validation = divided
     low, high = percentiles(training, *WINDOW_PERCENTILES)
-    params = {
+    params: dict[str, Any] = {
         "vmin": low if vmin is None else vmin,
         "vmax": high if vmax is None else vmax,
         "quantity": "/".join(dict.fromkeys(band.quantity for band in bands)),
         "nodata": nodata,
         "offset_db": offset_db,
         "sources": [
-            {"root": part.root, "quantity": part.quantity, "nodata": part.nodata, "offset_db": part.offset_db}
+            {
+                "root": part.root,
+                "quantity": part.quantity,
+                "nodata": part.nodata,
+                "offset_db": part.offset_db,
+            }
             for part in parts
         ],
     }
@@ -178,30 +190,35 @@ def _surveyed(bands: Sequence[Band], patch_size: int) -> list[Survey]:
 
 
 def _usable(areas: Sequence[Area], patch_size: int) -> list[Survey]:
-    usable, hint = [], ""
+    usable, reason = [], ""
     for area in areas:
         found = survey(area)
-        if len(Windows(found, patch_size)):
+        if unusable := _why_unusable(found, patch_size):
+            reason = f"{area.scene.name} {unusable}"
+            log.warning("%s; left out", reason)
+        else:
             usable.append(found)
-            continue
-        hint = (
-            "holds no valid pixel: all are nodata, zero, negative or not finite"
-            + (" (does it hold decibels?)" if _quantity_of(area.scene) != "db" else "")
-            if not found.valid_pixels
-            else f"has no window of {patch_size} x {patch_size} pixels that are all valid"
-        )
-        log.warning("%s %s; left out", area.scene.name, hint)
     if not usable:
         raise UserError(
-            f"{areas[0].scene.name} {hint}"
-            + (f", nor does any of the other {len(areas) - 1} images" if len(areas) > 1 else "")
+            reason
+            + (f", and the other {len(areas) - 1} images are of no use" if len(areas) > 1 else "")
             + "; check data.quantity and data.nodata, or lower data.patch_size"
         )
     return usable
 
 
-def _quantity_of(scene: Scene) -> Quantity | None:
-    return scene.quantity if isinstance(scene, Band) else None
+def _why_unusable(found: Survey, patch_size: int) -> str:
+    if not found.valid_pixels:
+        scene = found.area.scene
+        negative = isinstance(scene, Band) and scene.quantity != "db"
+        return "holds no valid pixel: all are nodata, zero or not finite" + (
+            ", or negative (decibels?)" if negative else ""
+        )
+    if found.is_blank:
+        return "is blank: all valid pixels have the same value"
+    if not len(Windows(found, patch_size)):
+        return f"has no window of {patch_size} x {patch_size} pixels that are all valid"
+    return ""
 
 
 def _without_ground_of(validation: list[Survey], training: list[Survey]) -> list[Survey]:
@@ -240,8 +257,8 @@ def _loaders(
     )
     val = FixedPatches([Windows(each, patch_size) for each in validation], patch_size, *window)
     summary = (
-        f"{len(training)} images for training ({len(train)} patches of {patch_size}x{patch_size} an "
-        f"epoch), {len(validation)} for validation ({len(val)} patches); "
+        f"{len(training)} images for training ({len(train)} patches of {patch_size}x{patch_size} "
+        f"an epoch), {len(validation)} for validation ({len(val)} patches); "
         f"{window[0]:.2f} to {window[1]:.2f} dB"
     )
     return Data(

@@ -182,9 +182,7 @@ class SyntheticScene:
 
     def read(self, row: int, column: int, height: int, width: int) -> NDArray[np.float32]:
         """Decibels of a window, `(height, width)` float32."""
-        whole = _scene_in_decibels(
-            self.seed, self.index, self.size, self.looks, self.correlation
-        )
+        whole = _scene_in_decibels(self.seed, self.index, self.size, self.looks, self.correlation)
         return whole[row : row + height, column : column + width]
 
 

@@ -13,7 +13,7 @@ _BAND = 8  # the networks work on 8x8 blocks: one vector of 64 pixels a position
 
 
 class SARAutoencoder(nn.Module):
-    """Image `(B, 1, H, W)` in [0, 1] -> reconstruction of the same shape in [0, 1], and latent.
+    r"""Image `(B, 1, H, W)` in [0, 1] -> reconstruction of the same shape in [0, 1], and latent.
 
     The latent is `(B, latent_channels, ceil(H/16), ceil(W/16))`. Any height and width: the image is
     padded inside by repeating its last row and column, and cropped back.

@@ -18,7 +18,7 @@ def adam(
     betas: tuple[Beta, Beta] = (0.9, 0.999),
     weight_decay: Decay = 0.0,
 ) -> torch.optim.Adam:
-    """Adam (Kingma & Ba, https://arxiv.org/abs/1412.6980), fused: a third of the time of the loop."""
+    """Adam (Kingma & Ba, https://arxiv.org/abs/1412.6980), fused: a third of the loop's time."""
     return torch.optim.Adam(params, lr=lr, betas=betas, weight_decay=weight_decay, fused=True)
 
 

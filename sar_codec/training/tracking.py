@@ -57,9 +57,7 @@ class Tracker:
         table = csv.DictWriter(text, columns)
         table.writeheader()
         table.writerows(rows)
-        write_whole(
-            self.run_dir / "history.csv", lambda file: file.write(text.getvalue().encode())
-        )
+        write_whole(self.run_dir / "history.csv", lambda file: file.write(text.getvalue().encode()))
 
     def flush(self) -> None:
         if self._writer is not None:
