@@ -117,4 +117,6 @@ def _keys_beside(key: str, config_name: str) -> list[str]:
     with hydra.initialize_config_dir(str(CONF_DIR), version_base="1.3"):
         config = hydra.compose(config_name)
     parent = OmegaConf.select(config, key.rpartition(".")[0]) if "." in key else config
-    return [str(name) for name in parent] if isinstance(parent, DictConfig) else []
+    if not isinstance(parent, DictConfig):
+        return []
+    return [str(name) for name in parent if name != "_target_"]

@@ -18,6 +18,7 @@ def main(cfg: DictConfig) -> float:
     # Here, not at the top: --help and shell completion need not wait for torch.
     import torch
 
+    from sar_codec.training import checkpoint
     from sar_codec.training.device import pick_device
     from sar_codec.training.trainer import Trainer
 
@@ -27,6 +28,8 @@ def main(cfg: DictConfig) -> float:
     check(experiment.loss, "loss")
     schedule = arguments(experiment.trainer, "trainer", Trainer.train, Trainer)
     check(experiment.trainer, "trainer", Trainer.train)
+    if experiment.resume:
+        checkpoint.load(experiment.resume)  # a wrong path is told before the data is looked at
 
     log.info("Config:\n%s", OmegaConf.to_yaml(cfg, resolve=True))
     run_dir = Path(HydraConfig.get().runtime.output_dir)

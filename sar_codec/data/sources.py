@@ -63,7 +63,7 @@ class RasterSource:
 
 def synthetic(
     seed: int,
-    scenes: Annotated[int, Ge(2)] = 40,
+    scenes: Annotated[int, Ge(2)] = 80,
     size: Count = 512,
     looks: Annotated[float, Ge(0.5), Le(100)] = 5.5,
     correlation: Annotated[float, Ge(0), Lt(1)] = 0.7,

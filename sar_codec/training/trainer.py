@@ -78,7 +78,7 @@ class Trainer:
         compile: bool = False,
         limit_batches: Count | None = None,
         histogram_every: Count = 10,
-        image_count: Count = 6,
+        image_count: Count = 4,
     ) -> None:
         self.device = pick_device(device)
         self.dtype = pick_precision(precision, self.device)

@@ -1,15 +1,18 @@
 """The picture of a run: originals over reconstructions over absolute differences."""
 
 import math
-from collections.abc import Callable
 
 import torch
 from PIL import Image, ImageDraw, ImageFont
 from torch import Tensor
-from torchvision.transforms.functional import pil_to_tensor, to_pil_image
+from torchvision.transforms.functional import to_pil_image
 from torchvision.utils import make_grid
 
-_Colours = Callable[[Tensor], Tensor]
+# Two ramps of 128 colours in one palette: a third of the bytes of RGB, and TensorBoard's pure
+# Python checksum makes a byte dear.
+LEVELS = 128
+GRAY, HEAT = 0, LEVELS
+BLACK, WHITE = GRAY, GRAY + LEVELS - 1
 
 _GAP = 2
 _TITLE = 22  # height of the line above a row
@@ -19,8 +22,8 @@ _LABELS = 64  # width of the scale's labels
 
 def triple_view(
     originals: Tensor, reconstructions: Tensor, window_db: tuple[float, float] | None
-) -> Tensor:
-    """One column a sample, three rows, each with its scale: uint8 `(3, height, width)`.
+) -> Image.Image:
+    """One column a sample, three rows, each with its scale; an image with a palette.
 
     Args:
         originals: `(N, 1, H, W)` in [0, 1].
@@ -28,47 +31,54 @@ def triple_view(
         window_db: decibels at 0 and at 1, for the scales; None when they are not known.
     """
     low, high = window_db or (0.0, 1.0)
-    unit = "dB" if window_db else ""
-    difference = (reconstructions - originals).abs().float() * (high - low)
-    limit = _round_up(float(torch.quantile(difference.flatten()[: 2**24], 0.999)))
-    gray = (low, high), unit, _gray
+    unit = " dB" if window_db else ""
+    difference = (reconstructions - originals).abs() * (high - low)
+    # A few outliers, mostly point targets, must not darken all else.
+    limit = _round_number_above(float(torch.quantile(difference.flatten()[: 2**24], 0.999)))
+    ends = f"{low:.4g}{unit}", f"{high:.4g}{unit}"
     rows = [
-        _row("original", originals, *gray),
-        _row("reconstruction", reconstructions, *gray),
-        _row("absolute difference", difference / limit, (0.0, limit), unit, _heat),
+        _row("original", originals, GRAY, *ends),
+        _row("reconstruction", reconstructions, GRAY, *ends),
+        _row("absolute difference", difference / limit, HEAT, f"0{unit}", f"{limit:.4g}{unit}"),
     ]
-    return torch.cat(rows, 1)
+    picture = Image.new("L", (rows[0].width, sum(row.height for row in rows)), WHITE)
+    for number, row in enumerate(rows):
+        picture.paste(row, (0, number * row.height))
+    picture.putpalette(_palette())
+    return picture
 
 
-def _row(
-    title: str, images: Tensor, ends: tuple[float, float], unit: str, colours: _Colours
-) -> Tensor:
-    tiles = colours(images.detach().float().cpu().clamp(0, 1))
-    grid = make_grid(tiles, nrow=len(tiles), padding=_GAP, pad_value=1.0)
-    _, height, width = grid.shape
-    canvas = Image.new("RGB", (width + _BAR + _LABELS, height + _TITLE), "white")
-    canvas.paste(to_pil_image(grid), (0, _TITLE))
-    ramp = colours(torch.linspace(1, 0, height - 2 * _GAP)[None, None, :, None])
-    canvas.paste(to_pil_image(ramp[0].expand(-1, -1, _BAR)), (width, _TITLE + _GAP))
-    draw = ImageDraw.Draw(canvas)
+def _row(title: str, values: Tensor, ramp: int, lowest: str, highest: str) -> Image.Image:
+    """Images side by side under a title, a scale beside them: palette indices as gray levels."""
+    tiles = _indices(values.detach().float().cpu(), ramp)
+    grid = make_grid(tiles, nrow=len(tiles), padding=_GAP, pad_value=WHITE)[0]
+    height, width = grid.shape
+    row = Image.new("L", (width + _BAR + _LABELS, height + _TITLE), WHITE)
+    row.paste(to_pil_image(grid), (0, _TITLE))
+    scale = _indices(torch.linspace(1, 0, height - 2 * _GAP), ramp)
+    row.paste(to_pil_image(scale[:, None].expand(-1, _BAR)), (width, _TITLE + _GAP))
+    draw = ImageDraw.Draw(row)
     font = ImageFont.load_default(size=14)
-    draw.text((_GAP, 2), title, fill="black", font=font)
-    bottom, top = (f"{value:.4g} {unit}".strip() for value in ends)
-    draw.text((width + _BAR + 4, _TITLE), top, fill="black", font=font)
-    draw.text((width + _BAR + 4, height + _TITLE - 4), bottom, fill="black", font=font, anchor="ls")
-    return pil_to_tensor(canvas)
+    draw.text((_GAP, 2), title, fill=BLACK, font=font)
+    labels_at = width + _BAR + 4
+    draw.text((labels_at, _TITLE + _GAP), highest, fill=BLACK, font=font, anchor="lt")
+    draw.text((labels_at, _TITLE + height - _GAP), lowest, fill=BLACK, font=font, anchor="ls")
+    return row
 
 
-def _gray(values: Tensor) -> Tensor:
-    return values.expand(-1, 3, -1, -1)
+def _indices(values: Tensor, ramp: int) -> Tensor:
+    return (values.clamp(0, 1) * (LEVELS - 1)).round().to(torch.uint8) + ramp
 
 
-def _heat(values: Tensor) -> Tensor:
-    """Black, red, yellow, white."""
-    return torch.cat([(3 * values - step).clamp(0, 1) for step in range(3)], 1)
+def _palette() -> list[int]:
+    """Black to white, then black over red and yellow to white, as R, G, B, R, G, B ..."""
+    ramp = torch.linspace(0, 1, LEVELS)
+    gray = ramp[:, None].expand(-1, 3)
+    heat = torch.stack([(3 * ramp - step).clamp(0, 1) for step in range(3)], 1)
+    return [int(each) for each in (torch.cat([gray, heat]) * 255).round().flatten()]
 
 
-def _round_up(value: float) -> float:
+def _round_number_above(value: float) -> float:
     """The next of 1, 2, 5, 10, 20, 50 ... times a power of ten."""
     if not math.isfinite(value) or value <= 0:
         return 1.0

@@ -1,0 +1,44 @@
+"""The least that training takes: what the Trainer is measured against."""
+
+from collections.abc import Callable, Sequence
+
+import torch
+from torch import Tensor, nn
+
+from sar_codec.training.device import autocast
+from sar_codec.training.trainer import LossFunction
+
+
+def bare_epoch(
+    model: nn.Module,
+    optimizer: torch.optim.Optimizer,
+    loss_fn: LossFunction,
+    train: Sequence[Tensor],
+    val: Sequence[Tensor],
+    device: torch.device,
+    dtype: torch.dtype,
+    max_grad_norm: float,
+) -> Callable[[], float]:
+    """A function that trains and validates for one epoch and gives the mean validation loss."""
+    model = model.to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]  # stubs lack it
+
+    def loss_of(x: Tensor) -> Tensor:
+        x = x.to(device)
+        with autocast(device, dtype):
+            x_hat, z = model(x)
+        return loss_fn(x_hat.float(), x, z)[0]
+
+    def epoch() -> float:
+        model.train()
+        for x in train:
+            loss = loss_of(x)
+            optimizer.zero_grad()
+            loss.backward()  # type: ignore[no-untyped-call]  # untyped in torch
+            nn.utils.clip_grad_norm_(model.parameters(), max_grad_norm)
+            optimizer.step()
+        model.eval()
+        with torch.no_grad():
+            losses = [loss_of(x) * len(x) for x in val]
+        return float(torch.stack(losses).sum()) / sum(map(len, val))
+
+    return epoch
