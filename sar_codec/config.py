@@ -4,6 +4,7 @@ import difflib
 import importlib
 import inspect
 from collections.abc import Callable, Mapping
+from dataclasses import is_dataclass
 from pathlib import Path
 from typing import Annotated, Any, TypeVar, cast, get_type_hints
 
@@ -11,6 +12,7 @@ from annotated_types import Ge
 from omegaconf import DictConfig, OmegaConf
 from pydantic import ConfigDict, Field, PydanticSchemaGenerationError, TypeAdapter, ValidationError
 from pydantic.dataclasses import dataclass
+from pydantic_core import SchemaError
 
 from sar_codec.errors import UserError
 
@@ -119,11 +121,13 @@ def checked(value: Any, hint: Any, key: str) -> Any:
     """
     if value == "???":
         raise UserError(f"{key} is not set: give it as {key}=VALUE")
+    # A tensor may stand in a hint (`float | Tensor`), which pydantic need not know.
+    config = None if is_dataclass(hint) else ConfigDict(arbitrary_types_allowed=True)
     try:
-        accepted = TypeAdapter(hint).validate_python(value)
+        accepted = TypeAdapter(hint, config=config).validate_python(value)
     except ValidationError as error:
         raise UserError(_one_line(error, key, value)) from None
-    except PydanticSchemaGenerationError:
+    except (PydanticSchemaGenerationError, SchemaError):
         raise UserError(f"{key}={value}: the program sets this itself") from None
     if isinstance(value, bool) and not isinstance(accepted, bool):
         raise UserError(f"{key}={value}: input should be a number, not true or false")

@@ -32,13 +32,17 @@ def psnr_of_mse(mean_squared_error: Tensor) -> Tensor:
 def ssim(x_hat: Tensor, x: Tensor) -> Tensor:
     """Structural similarity of each image, for values in [0, 1]: `(B, C, H, W)` twice -> `(B,)`.
 
-    Gaussian window of 11 with sigma 1.5, over the windows that lie inside the image (Wang et al.
-    2004, https://doi.org/10.1109/TIP.2003.819861). An image smaller than the window is judged by
-    the largest odd window that fits.
+    Gaussian window of 11 with sigma 1.5 around each pixel, the image reflected at its borders, as
+    torchmetrics does it (Wang et al. 2004, https://doi.org/10.1109/TIP.2003.819861). The window is
+    smaller where the image is too small to be reflected by half of it.
     """
+    reach = [min(SSIM_WINDOW // 2, size - 1) for size in x.shape[-2:]]
+    edges = [reach[1], reach[1], reach[0], reach[0]]
+    x, x_hat = (functional.pad(image, edges, mode="reflect") for image in (x, x_hat))
+    windows = 2 * reach[0] + 1, 2 * reach[1] + 1
     # The target's moments are averaged apart from the others: they need no gradient.
-    mean_x, mean_xx = local_mean(torch.stack([x, x * x]))
-    mean_y, mean_yy, mean_xy = local_mean(torch.stack([x_hat, x_hat * x_hat, x_hat * x]))
+    mean_x, mean_xx = local_mean(torch.stack([x, x * x]), *windows)
+    mean_y, mean_yy, mean_xy = local_mean(torch.stack([x_hat, x_hat * x_hat, x_hat * x]), *windows)
     c1, c2 = 0.01**2, 0.03**2
     mean_product = mean_x * mean_y
     mean_squares = mean_x * mean_x + mean_y * mean_y
@@ -47,12 +51,14 @@ def ssim(x_hat: Tensor, x: Tensor) -> Tensor:
     return (luminance * structure).flatten(1).mean(1)
 
 
-def local_mean(maps: Tensor) -> Tensor:
-    """Gaussian means over the windows that lie inside: `(..., H, W)` -> `(..., H - h, W - w)`.
+def local_mean(maps: Tensor, height: int, width: int) -> Tensor:
+    """Gaussian means over the windows inside: `(..., H, W)` -> `(..., H - height + 1, W - ...)`.
 
-    h and w are one less than the window, 10 where 11 pixels fit.
+    Args:
+        maps: any number of images.
+        height: rows of the window, odd.
+        width: columns of the window, odd.
     """
-    height, width = (_window_that_fits(size) for size in maps.shape[-2:])
     return _LocalMean.apply(maps, height, width)
 
 
@@ -96,10 +102,6 @@ def _band_matrix(means: int, window: int, device: torch.device, dtype: torch.dty
     for start in range(means):
         matrix[start : start + window, start] = weight / weight.sum()
     return matrix.to(device, dtype)
-
-
-def _window_that_fits(size: int) -> int:
-    return min(SSIM_WINDOW, size if size % 2 else size - 1)
 
 
 def power_ratio_db(x_hat: Tensor, x: Tensor, vmin: float, vmax: float) -> Tensor:

@@ -67,7 +67,8 @@ class RandomPatches(_Patches):
             turns, flip = int(rng.integers(4)), bool(rng.integers(2))
             patch = np.rot90(patch, turns)
             patch = patch[:, ::-1] if flip else patch
-        return torch.from_numpy(np.ascontiguousarray(patch))[None]
+        # Not ascontiguousarray: it lets a single pixel keep its negative strides.
+        return torch.from_numpy(patch.copy())[None]
 
     def _drawn(self, epoch: int, index: int) -> tuple[Window, np.random.Generator]:
         rng = np.random.default_rng([self.seed, epoch, index])

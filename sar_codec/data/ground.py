@@ -12,8 +12,8 @@ from sar_codec.errors import UserError
 def grounds(scenes: Sequence[Scene]) -> list[int]:
     """A number for each scene, equal for scenes that show the same ground.
 
-    Scenes share ground when their footprints overlap, when their paths are equal but for the
-    polarisation, or through a third.
+    Scenes share ground when their footprints overlap, when, for want of a footprint, their paths
+    are equal but for the polarisation, or through a third.
     """
     group = list(range(len(scenes)))
 
@@ -23,11 +23,15 @@ def grounds(scenes: Sequence[Scene]) -> list[int]:
             index = group[index]
         return index
 
-    first_at: dict[str, int] = {}
+    at_place: dict[str, list[int]] = {}
     located = [index for index, scene in enumerate(scenes) if scene.footprint]
     boxes = _boxes([scenes[index] for index in located])
     for index, scene in enumerate(scenes):
-        group[root(index)] = root(first_at.setdefault(scene.place, index))
+        at_place.setdefault(scene.place, []).append(index)
+    for same_place in at_place.values():
+        if not all(scenes[index].footprint for index in same_place):
+            for index in same_place:
+                group[root(index)] = root(same_place[0])
     for position, index in enumerate(located):
         for other in np.flatnonzero(_overlap(boxes[position], boxes[:position])):
             group[root(index)] = root(located[other])
@@ -36,7 +40,8 @@ def grounds(scenes: Sequence[Scene]) -> list[int]:
 
 def seen_in(scene: Scene, others: Sequence[Scene]) -> bool:
     """Whether one of the other scenes shows ground that this one shows."""
-    if any(scene.place == other.place for other in others):
+    unlocated = [each for each in others if not (scene.footprint and each.footprint)]
+    if any(scene.place == other.place for other in unlocated):
         return True
     if not scene.footprint:
         return False
@@ -84,8 +89,8 @@ def cut(scenes: Sequence[Scene], size: int, val_fraction: float) -> tuple[list[A
                 "there is no other ground: give validation images of other places in data.val_root"
             )
     length = max(first.height, first.width)
-    held_out = max(round(val_fraction * length), size)
-    if length - held_out < size:
+    held_out = min(max(round(val_fraction * length), size), length - size)
+    if held_out < size:
         raise UserError(
             f"{first.name}: the only ground there is, {first.height} x {first.width} pixels, has "
             f"no room for training and validation windows of {size}: lower data.patch_size to "

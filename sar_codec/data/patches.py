@@ -108,8 +108,8 @@ def percentiles(surveys: Iterable[Survey], low: float, high: float) -> tuple[flo
     cumulative = np.cumsum(np.sum([each.histogram for each in surveys], axis=0))
     at_low, at_high = np.searchsorted(cumulative, cumulative[-1] * np.array([low, high]) / 100)
     return (
-        round(_LOWEST_DB + at_low * _BIN_DB, 2),
-        round(_LOWEST_DB + (at_high + 1) * _BIN_DB, 2),
+        round(_LOWEST_DB + int(at_low) * _BIN_DB, 2),
+        round(_LOWEST_DB + (int(at_high) + 1) * _BIN_DB, 2),
     )
 
 

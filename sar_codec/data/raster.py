@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 import rasterio
 from numpy.typing import NDArray
+from rasterio._err import CPLE_BaseError  # what rasterio.warp raises, and no public name for it
 from rasterio.enums import ColorInterp
 from rasterio.errors import NotGeoreferencedWarning, RasterioError
 from rasterio.warp import transform_bounds
@@ -81,7 +82,8 @@ class Band:
         if self.nodata is not None and not np.isnan(self.nodata):
             valid = valid & (values != self.nodata)
         if (self.scale, self.offset) != (1, 0):
-            values = values * self.scale + self.offset
+            with np.errstate(over="ignore"):  # of nodata values such as -3.4e38
+                values = values * self.scale + self.offset
         decibels = to_decibels(values, self.quantity)
         decibels[~valid] = np.nan
         return decibels + np.float32(self.offset_db)
@@ -213,6 +215,7 @@ def _describe_raster(path: str) -> list[_Description]:
             inner = [name for name in source.subdatasets if "/metadata/" not in name]
             found = [each for name in inner for each in _describe_raster(name)]
             return [each for each in found if each.is_complex] or found
+        _check_length(source)
         return [
             _Description(
                 path,
@@ -228,6 +231,16 @@ def _describe_raster(path: str) -> list[_Description]:
             for index in source.indexes
             if source.colorinterp[index - 1] != ColorInterp.alpha
         ]
+
+
+def _check_length(source: Any) -> None:
+    """Raises where an ENVI file is shorter than its header says: GDAL reads zeros there."""
+    if source.driver != "ENVI" or source.tags(ns="ENVI").get("file_compression") == "1":
+        return
+    pixels = source.count * source.height * source.width
+    expected = pixels * np.dtype(source.dtypes[0]).itemsize
+    if (length := os.path.getsize(source.name)) < expected:
+        raise ValueError(f"{length} bytes, its header says {expected}")
 
 
 def _stated_quantity(source: Any, index: int) -> Quantity | None:
@@ -258,15 +271,20 @@ def _stated_quantity(source: Any, index: int) -> Quantity | None:
 def _footprint(source: Any) -> Footprint | None:
     points, crs = source.gcps
     if source.crs and not source.transform.is_identity:
-        west, south, east, north = transform_bounds(source.crs, "EPSG:4326", *source.bounds)
-        return west, south, east, north
-    if points and crs:
+        crs, bounds = source.crs, source.bounds
+    elif points and crs:
         x, y = [point.x for point in points], [point.y for point in points]
-        west, south, east, north = transform_bounds(
-            crs, "EPSG:4326", min(x), min(y), max(x), max(y)
-        )
-        return west, south, east, north
-    return None
+        bounds = min(x), min(y), max(x), max(y)
+    else:
+        return None
+    try:
+        west, south, east, north = transform_bounds(crs, "EPSG:4326", *bounds)
+    except (CPLE_BaseError, RasterioError, ValueError):
+        return None  # A local system of coordinates, or none of the Earth's.
+    if not np.isfinite([west, south, east, north]).all():
+        return None
+    # Across the antimeridian the east lies at a lower longitude than the west.
+    return west, south, east + 360 if east < west else east, north
 
 
 def _check_quantities(described: list[_Description], quantity: Quantity | None) -> None:
@@ -305,7 +323,8 @@ def _open_raster(path: str, process: int) -> Any:
 @lru_cache(maxsize=64)
 def _open_array(path: str, process: int) -> NDArray[Any]:
     """A .npy file as `(bands, height, width)`, mapped, not loaded."""
-    array: NDArray[Any] = np.load(path, mmap_mode="r", allow_pickle=False)
+    # Not np.load, which takes archives as well and has another exception for empty files.
+    array: NDArray[Any] = np.lib.format.open_memmap(path, mode="r")
     if array.ndim == 2:
         array = array[None]
     if array.ndim != 3 or array.dtype.kind not in "iufc":

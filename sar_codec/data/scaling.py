@@ -19,7 +19,9 @@ def to_decibels(values: NDArray[np.generic], quantity: Quantity) -> NDArray[np.f
     """
     if np.iscomplexobj(values):
         values, quantity = np.abs(values), "amplitude"
-    decibels = values.astype(np.float32)
+    # Nodata values such as -1.8e308 become infinite, and NaN below.
+    with np.errstate(over="ignore"):
+        decibels = values.astype(np.float32)
     if quantity != "db":
         decibels[~(decibels > 0)] = np.nan
         # In place: a scene's strips are large, and this is most of the time of a survey.

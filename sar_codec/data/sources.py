@@ -118,7 +118,7 @@ def raster(
     Raises:
         UserError: there is nothing to train on, and why.
     """
-    if root is None and sources is None:
+    if root is None and not sources:
         raise UserError("data.root is not set: give the folder that holds your rasters")
     if vmin is not None and vmax is not None:
         _check_window(vmin, vmax)

@@ -77,9 +77,14 @@ def _kernel_for(correlation: float) -> Field:
     """A Gaussian, of unit energy, that gives white noise this squared correlation at lag 1."""
     if correlation < 0.01:
         return np.ones(1, np.float32)
-    sigma = np.sqrt(-1 / (2 * np.log(correlation)))
-    reach = int(np.ceil(3 * sigma))
-    kernel = np.exp(-0.5 * (np.arange(-reach, reach + 1) / sigma) ** 2)
+    if correlation < 0.4:
+        # So narrow a Gaussian, sampled, would give less than asked; of three taps it is exact.
+        side = (1 - np.sqrt(1 - 2 * correlation)) / (2 * np.sqrt(correlation))
+        kernel = np.array([side, 1.0, side])
+    else:
+        sigma = np.sqrt(-1 / (2 * np.log(correlation)))
+        reach = int(np.ceil(3 * sigma))
+        kernel = np.exp(-0.5 * (np.arange(-reach, reach + 1) / sigma) ** 2)
     return (kernel / np.sqrt((kernel**2).sum())).astype(np.float32)
 
 
@@ -97,7 +102,8 @@ def _smooth_noise(rng: np.random.Generator, size: int, roughness: float) -> Fiel
     frequency[0, 0] = np.inf
     spectrum = np.fft.rfft2(rng.standard_normal((size, size))) * frequency**-roughness
     noise = np.fft.irfft2(spectrum, (size, size))
-    return (noise / noise.std()).astype(np.float32)
+    # A single pixel has no variance to divide by.
+    return (noise / (noise.std() or 1.0)).astype(np.float32)
 
 
 def _above_quantile(field: Field, quantile: float) -> NDArray[np.bool_]:

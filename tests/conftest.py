@@ -1,0 +1,66 @@
+"""What tests of several folders need."""
+
+import logging
+import os
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import NamedTuple
+
+import pytest
+import torch
+
+REPOSITORY = Path(__file__).resolve().parent.parent
+
+
+class Outcome(NamedTuple):
+    """What a program left: its exit code, and its word on stderr."""
+
+    code: int
+    message: str
+
+
+RunProgram = Callable[..., Outcome]
+
+
+@pytest.fixture(autouse=True)
+def clean_logging() -> Iterator[None]:
+    """Hydra configures the root logger of the process; tests must not see each other's."""
+    root = logging.getLogger()
+    handlers, level = list(root.handlers), root.level
+    yield
+    for handler in root.handlers:
+        if handler not in handlers:
+            handler.close()
+    root.handlers[:] = handlers
+    root.setLevel(level)
+
+
+@pytest.fixture
+def run_program(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> RunProgram:
+    """Runs a program's `main` in this process, in an empty folder, as if typed with arguments."""
+    monkeypatch.chdir(tmp_path)
+
+    def run(main: Callable[[], None], *arguments: str) -> Outcome:
+        monkeypatch.setattr(sys, "argv", ["program", *arguments])
+        monkeypatch.setitem(os.environ, "HYDRA_FULL_ERROR", "")
+        try:
+            main()
+        except SystemExit as stop:
+            if isinstance(stop.code, str):  # what python prints before it exits with 1
+                return Outcome(1, stop.code)
+            return Outcome(int(stop.code or 0), capsys.readouterr().err)
+        return Outcome(0, capsys.readouterr().err)
+
+    return run
+
+
+@pytest.fixture
+def smooth_images() -> list[torch.Tensor]:
+    """Three batches, 4 + 4 + 1 images of 48x48 in [0, 1], that an autoencoder can learn."""
+    generator = torch.Generator().manual_seed(0)
+    coarse = torch.rand(9, 1, 6, 6, generator=generator)
+    images = torch.nn.functional.interpolate(coarse, (48, 48), mode="bilinear")
+    return list(images.split(4))

@@ -1,0 +1,100 @@
+import os
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from sar_codec.errors import UserError
+from sar_codec.training import checkpoint
+
+
+def state(**changes: Any) -> dict[str, Any]:
+    return dict.fromkeys(checkpoint.KEYS, 0) | {"model_state_dict": {"w": torch.arange(3.0)}} | changes
+
+
+def test_a_checkpoint_comes_back_as_it_was(tmp_path: Path) -> None:
+    path = tmp_path / "new" / "folder" / "latest.pth"
+    checkpoint.save(state(epoch=3), path)
+    loaded = checkpoint.load(path)
+    assert loaded["epoch"] == 3
+    assert torch.equal(loaded["model_state_dict"]["w"], torch.arange(3.0))
+    assert os.listdir(path.parent) == ["latest.pth"]
+
+
+@pytest.mark.parametrize(
+    "content", [b"", b"hello, this is no checkpoint", b"PK\x03\x04 and then nothing"]
+)
+def test_what_is_no_checkpoint_is_refused_in_one_line(tmp_path: Path, content: bytes) -> None:
+    path = tmp_path / "x.pth"
+    path.write_bytes(content)
+    with pytest.raises(UserError, match="not a checkpoint") as refusal:
+        checkpoint.load(path)
+    assert str(path) in str(refusal.value)
+    assert "\n" not in str(refusal.value)
+
+
+@pytest.mark.parametrize("kept", [0.01, 0.5, 0.99])
+def test_a_truncated_checkpoint_is_refused(tmp_path: Path, kept: float) -> None:
+    path = tmp_path / "x.pth"
+    checkpoint.save(state(), path)
+    content = path.read_bytes()
+    path.write_bytes(content[: int(kept * len(content))])
+    with pytest.raises(UserError, match="damaged"):
+        checkpoint.load(path)
+
+
+@pytest.mark.parametrize("other", [{"epoch": 1}, [1, 2], torch.zeros(3)])
+def test_another_programs_file_is_refused(tmp_path: Path, other: Any) -> None:
+    torch.save(other, tmp_path / "x.pth")
+    with pytest.raises(UserError, match="model_state_dict.* missing"):
+        checkpoint.load(tmp_path / "x.pth")
+
+
+def test_a_missing_file_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match="no such file"):
+        checkpoint.load(tmp_path / "x.pth")
+    with pytest.raises(UserError, match="no such file"):
+        checkpoint.load(tmp_path)
+
+
+def test_code_in_a_checkpoint_is_not_run(tmp_path: Path) -> None:
+    class Canary:
+        def __reduce__(self) -> tuple[Any, ...]:
+            return Path.touch, (tmp_path / "canary",)
+
+    torch.save(state(config=Canary()), tmp_path / "x.pth")
+    with pytest.raises(UserError, match="not a checkpoint"):
+        checkpoint.load(tmp_path / "x.pth")
+    assert not (tmp_path / "canary").exists()
+
+
+def test_a_failed_write_leaves_the_old_file_and_nothing_else(tmp_path: Path) -> None:
+    path = tmp_path / "latest.pth"
+    checkpoint.save(state(epoch=1), path)
+
+    def half(file: Any) -> None:
+        file.write(b"half")
+        raise OSError(28, "No space left on device")
+
+    with pytest.raises(UserError, match=r"latest.pth: cannot be written .*No space left"):
+        checkpoint.write_whole(path, half)
+    assert checkpoint.load(path)["epoch"] == 1
+    assert os.listdir(tmp_path) == ["latest.pth"]
+
+
+def test_a_folder_that_cannot_be_made_is_told(tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    with pytest.raises(UserError, match="cannot be written"):
+        checkpoint.save(state(), tmp_path / "file" / "latest.pth")
+
+
+def test_another_architecture_is_refused_with_the_names_that_differ() -> None:
+    saved = {"a": torch.zeros(2, 3), "b": torch.zeros(1), "gone": torch.zeros(1)}
+    expected = {"a": torch.zeros(2, 4), "b": torch.zeros(1), "new": torch.zeros(())}
+    with pytest.raises(UserError) as refusal:
+        checkpoint.check_same_architecture("x.pth", saved, expected)
+    for part in ("a (2x3 in the checkpoint, 2x4 in the model)", "new (not in the", "gone (not in the"):
+        assert part in str(refusal.value)
+    assert "b (" not in str(refusal.value)
+    checkpoint.check_same_architecture("x.pth", saved, saved)

@@ -1,0 +1,42 @@
+import pytest
+import torch
+
+from sar_codec.errors import UserError
+from sar_codec.training import device
+
+CPU = torch.device("cpu")
+CUDA = torch.device("cuda")
+
+
+@pytest.mark.parametrize("gpus", [0, 2])
+def test_auto_is_the_gpu_where_there_is_one(gpus: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: gpus > 0)
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: gpus)
+    assert device.pick_device("auto") == (CUDA if gpus else CPU)
+    assert device.pick_device("cpu") == CPU
+    if gpus:
+        assert device.pick_device("cuda:1") == torch.device("cuda:1")
+    with pytest.raises(UserError, match=f"device=cuda:5: PyTorch sees {gpus} GPUs"):
+        device.pick_device("cuda:5")
+
+
+@pytest.mark.parametrize("native", [True, False])
+@pytest.mark.parametrize("kind", [CPU, CUDA])
+def test_auto_precision_is_bf16_where_the_processor_has_it(
+    kind: torch.device, native: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(torch.cpu, "_is_avx512_bf16_supported", lambda: native)
+    monkeypatch.setattr(torch.cpu, "_is_amx_tile_supported", lambda: False)
+    monkeypatch.setattr(torch.cuda, "is_bf16_supported", lambda including_emulation: native)
+    expected = torch.bfloat16 if native else torch.float32
+    assert device.pick_precision("auto", kind) == expected
+    assert device.pick_precision("fp32", kind) == torch.float32
+    assert device.pick_precision("bf16", kind) == torch.bfloat16
+
+
+def test_autocast_of_float32_does_nothing() -> None:
+    a = torch.rand(4, 4)
+    with device.autocast(CPU, torch.float32):
+        assert (a @ a).dtype == torch.float32
+    with device.autocast(CPU, torch.bfloat16):
+        assert (a @ a).dtype == torch.bfloat16

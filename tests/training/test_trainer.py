@@ -1,0 +1,397 @@
+import csv
+import math
+import random
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+from torch import Tensor, nn
+
+from sar_codec.errors import UserError
+from sar_codec.losses import CombinedLoss
+from sar_codec.models.autoencoder import SARAutoencoder
+from sar_codec.training import checkpoint
+from sar_codec.training.optimizers import adamw
+from sar_codec.training.trainer import Trainer
+
+PARAMS = {"vmin": 14.77, "vmax": 24.54}
+Batches = list[Tensor]
+
+
+def small_model(**settings: Any) -> SARAutoencoder:
+    torch.manual_seed(0)
+    return SARAutoencoder(**{"latent_channels": 4, "width": 8, "depth": 1} | settings)
+
+
+def trainer_for(images: Batches, run_dir: Path, **settings: Any) -> Trainer:
+    settings = {"precision": "fp32", "preprocessing_params": PARAMS, "run_dir": run_dir} | settings
+    model = settings.pop("model", None) or small_model()
+    loss_fn = settings.pop("loss_fn", CombinedLoss())
+    return Trainer(model, images, settings.pop("val", images), loss_fn, **settings)
+
+
+class ScriptedLosses:
+    """Gives the validation losses of a list, one an epoch, and CombinedLoss in training."""
+
+    def __init__(self, losses: list[float]) -> None:
+        self.losses = iter(losses)
+
+    def __call__(self, x_hat: Tensor, x: Tensor, z: Any = None) -> tuple[Tensor, dict[str, Tensor]]:
+        loss, parts = CombinedLoss()(x_hat, x, z)
+        if torch.is_grad_enabled():
+            return loss, parts
+        return loss, parts | {"loss": torch.tensor(next(self.losses))}
+
+
+def events_of(run_dir: Path) -> EventAccumulator:
+    events = EventAccumulator(str(run_dir / "tensorboard"), size_guidance={"images": 0, "histograms": 0})
+    events.Reload()
+    return events
+
+
+def test_two_epochs_from_python_as_the_readme_has_it(tmp_path: Path) -> None:
+    loader = [torch.rand(4, 1, 256, 256) for _ in range(2)]
+    trainer = Trainer(
+        SARAutoencoder(latent_channels=16),
+        loader,
+        loader,
+        CombinedLoss(),
+        run_dir=tmp_path,
+        preprocessing_params=PARAMS,
+    )
+    history = trainer.train(2)
+    assert len(history) == 2
+    names = {"epoch", "learning_rate"} | {
+        f"{phase}_{name}" for phase in ("train", "val") for name in ("loss", "psnr", "ssim")
+    }
+    assert all(names <= row.keys() for row in history)
+    saved = torch.load(tmp_path / "checkpoints" / "latest.pth")
+    assert saved["preprocessing_params"]["vmin"] == 14.77
+    assert set(checkpoint.KEYS) <= saved.keys()
+    assert saved["epoch"] == 2
+    assert saved["history"] == history
+
+
+def test_training_learns(smooth_images: Batches, tmp_path: Path) -> None:
+    trainer = trainer_for(smooth_images, tmp_path, optimizer=None)
+    trainer.optimizer.param_groups[0]["lr"] = 3e-3
+    history = trainer.train(12)
+    assert history[-1]["val_psnr"] > history[0]["val_psnr"] + 1
+
+
+def test_defaults_are_adam_with_1e_4(smooth_images: Batches, tmp_path: Path) -> None:
+    optimizer = trainer_for(smooth_images, tmp_path).optimizer
+    assert type(optimizer) is torch.optim.Adam
+    assert optimizer.defaults["lr"] == 1e-4
+    assert optimizer.defaults["betas"] == (0.9, 0.999)
+    assert optimizer.defaults["weight_decay"] == 0
+
+
+@pytest.mark.parametrize("sizes", [[9], [4, 4, 1], [1, 8], [3, 3, 3]])
+def test_epoch_metrics_are_means_over_samples_whatever_the_batches(
+    smooth_images: Batches, tmp_path: Path, sizes: list[int]
+) -> None:
+    images = torch.cat(smooth_images)
+    expected = trainer_for([image[None] for image in images], tmp_path).validate()
+    found = trainer_for(list(images.split(sizes)), tmp_path).validate()
+    assert found == pytest.approx(expected, rel=1e-5)
+
+
+def test_training_metrics_count_a_small_last_batch_by_its_samples(tmp_path: Path) -> None:
+    images = [torch.zeros(4, 1, 16, 16), torch.ones(1, 1, 16, 16)]
+
+    def brightness(x_hat: Tensor, x: Tensor, z: Any) -> tuple[Tensor, dict[str, Tensor]]:
+        loss = (x_hat - x).square().mean()
+        return loss, {"loss": x.mean(), "psnr": x.mean(), "ssim": x.mean()}
+
+    assert trainer_for(images, tmp_path, loss_fn=brightness).train_epoch()["loss"] == 0.2
+
+
+class Dropout(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.frozen = nn.BatchNorm2d(1).eval()
+        self.scale = nn.Parameter(torch.ones(1))
+        self.dropout = nn.Dropout(0.5)
+
+    def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        return self.dropout(self.frozen(x) * self.scale), x
+
+
+class DrawsRandomly:
+    """A loader that uses every global generator there is."""
+
+    def __len__(self) -> int:
+        return 2
+
+    def __iter__(self) -> Iterator[Tensor]:
+        for _ in range(2):
+            yield torch.rand(2, 1, 16, 16) + random.random() + np.random.rand()
+
+
+def test_validation_changes_nothing(tmp_path: Path) -> None:
+    model = Dropout()
+    model.dropout.train()
+    trainer = trainer_for(DrawsRandomly(), tmp_path, model=model)  # type: ignore[arg-type]
+    modes = [module.training for module in model.modules()]
+    before = {name: tensor.clone() for name, tensor in model.state_dict().items()}
+    states = torch.get_rng_state(), random.getstate(), np.random.get_state()[1].tolist()
+    trainer.validate()
+    trainer.log_images()
+    assert [module.training for module in model.modules()] == modes
+    assert all(torch.equal(before[name], each) for name, each in model.state_dict().items())
+    assert all(parameter.grad is None for parameter in model.parameters())
+    assert torch.equal(states[0], torch.get_rng_state())
+    assert states[1:] == (random.getstate(), np.random.get_state()[1].tolist())
+    trainer.tracker.close()
+
+
+def test_gradients_are_clipped(smooth_images: Batches, tmp_path: Path) -> None:
+    trainer = trainer_for(smooth_images, tmp_path, max_grad_norm=1e-3)
+    trainer.train_epoch()
+    norms = [p.grad.norm() for p in trainer.model.parameters() if p.grad is not None]
+    assert torch.stack(norms).norm().item() <= 1e-3 * 1.001
+
+
+def test_the_learning_rate_is_cut_on_a_plateau_and_the_cut_is_logged(
+    smooth_images: Batches, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level("INFO")
+    losses = ScriptedLosses([1.0, 2.0, 2.0, 2.0, 2.0])
+    trainer = trainer_for(
+        smooth_images, tmp_path, loss_fn=losses, val=smooth_images[:1], lr_factor=0.1, lr_patience=2
+    )
+    history = trainer.train(5)
+    assert [row["learning_rate"] for row in history] == pytest.approx([1e-4] * 4 + [1e-5])
+    assert "Learning rate cut from 0.0001 to 1e-05" in caplog.text
+
+
+def test_training_stops_early_and_says_why(
+    smooth_images: Batches, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level("INFO")
+    losses = ScriptedLosses([3.0, 2.0, 2.5, 2.5, 2.5])
+    trainer = trainer_for(smooth_images, tmp_path, loss_fn=losses, val=smooth_images[:1])
+    assert len(trainer.train(100, early_stopping_patience=3)) == 5
+    assert "Early stopping: no improvement of the validation loss for 3 epochs" in caplog.text
+    assert "best validation loss 2 in epoch 2" in caplog.text
+
+
+@pytest.mark.parametrize("bad", [math.nan, math.inf])
+def test_a_loss_that_is_not_finite_is_no_improvement(
+    smooth_images: Batches, tmp_path: Path, bad: float
+) -> None:
+    losses = ScriptedLosses([bad, 2.0, bad, 1.0])
+    trainer = trainer_for(smooth_images, tmp_path, loss_fn=losses, val=smooth_images[:1])
+    trainer.train(4)
+    assert trainer.best_val_loss == 1.0
+    assert torch.load(tmp_path / "checkpoints" / "best.pth")["epoch"] == 4
+
+
+def test_best_is_the_best_and_latest_the_latest(smooth_images: Batches, tmp_path: Path) -> None:
+    losses = ScriptedLosses([3.0, 1.0, 2.0])
+    trainer_for(smooth_images, tmp_path, loss_fn=losses, val=smooth_images[:1]).train(3)
+    assert torch.load(tmp_path / "checkpoints" / "best.pth")["epoch"] == 2
+    assert torch.load(tmp_path / "checkpoints" / "latest.pth")["epoch"] == 3
+
+
+def test_tensorboard_has_all_of_it(smooth_images: Batches, tmp_path: Path) -> None:
+    trainer_for(smooth_images, tmp_path, histogram_every=2).train(3)
+    events = events_of(tmp_path)
+    scalars = set(events.Tags()["scalars"])
+    for phase in ("train", "val"):
+        assert {f"{phase}/{name}" for name in ("loss", "psnr", "ssim", "mse", "rmse_db")} <= scalars
+    assert {"train/learning_rate", "train/images_per_second", "val/bias_db"} <= scalars
+    assert [event.step for event in events.Scalars("val/loss")] == [1, 2, 3]
+    assert [event.step for event in events.Images("Reconstructions/triple_view")] == [1, 2, 3]
+    names = {name for name, _ in small_model().named_parameters()}
+    expected = {f"{kind}/{name}" for kind in ("weights", "gradients") for name in names}
+    assert set(events.Tags()["histograms"]) == expected
+    name = next(iter(expected))
+    assert [event.step for event in events.Histograms(name)] == [1, 2]
+
+
+def test_the_picture_shows_the_same_first_samples_each_epoch(
+    smooth_images: Batches, tmp_path: Path
+) -> None:
+    shuffled = [smooth_images, smooth_images[::-1]]
+
+    class Changing(list[Tensor]):
+        def __iter__(self) -> Iterator[Tensor]:
+            shuffled.reverse()
+            return iter(shuffled[0])
+
+    trainer = trainer_for(smooth_images, tmp_path, val=Changing(smooth_images), image_count=6)
+    first = trainer._example_images()
+    assert len(first) == 6
+    assert torch.equal(first, trainer._example_images())
+    few = trainer_for(smooth_images, tmp_path, val=smooth_images[2:], image_count=6)
+    assert len(few._example_images()) == 1
+    few.log_images()
+    few.tracker.close()
+
+
+def test_history_csv_is_the_history(smooth_images: Batches, tmp_path: Path) -> None:
+    history = trainer_for(smooth_images, tmp_path).train(2)
+    with (tmp_path / "history.csv").open(newline="") as file:
+        rows = list(csv.DictReader(file))
+    assert [{name: float(value) for name, value in row.items()} for row in rows] == history
+
+
+def test_resuming_goes_on_where_the_checkpoint_was(smooth_images: Batches, tmp_path: Path) -> None:
+    straight = trainer_for(smooth_images, tmp_path / "straight").train(4)
+    trainer_for(smooth_images, tmp_path / "first").train(2)
+    resumed = trainer_for(smooth_images, tmp_path / "second")
+    resumed.load_checkpoint(tmp_path / "first" / "checkpoints" / "latest.pth")
+    assert (resumed.epoch, resumed.global_step) == (2, 6)
+    history = resumed.train(4)
+    assert [row["epoch"] for row in history] == [1, 2, 3, 4]
+    # The data has a fixed order and the model no noise, so it is the same training.
+    assert [row["val_loss"] for row in history] == [row["val_loss"] for row in straight]
+
+
+def test_counters_best_and_plateau_survive_resuming(smooth_images: Batches, tmp_path: Path) -> None:
+    scripted = {"val": smooth_images[:1], "lr_patience": 3}
+    losses = ScriptedLosses([1.0, 2.0, 2.0])
+    trainer_for(smooth_images, tmp_path, loss_fn=losses, **scripted).train(3)
+    losses = ScriptedLosses([1.5, 1.5, 1.5])
+    resumed = trainer_for(smooth_images, tmp_path / "b", loss_fn=losses, **scripted)
+    resumed.load_checkpoint(tmp_path / "checkpoints" / "latest.pth")
+    assert resumed.best_val_loss == 1.0
+    assert resumed.scheduler.num_bad_epochs == 2
+    history = resumed.train(100, early_stopping_patience=4)
+    assert len(history) == 5
+    assert resumed.optimizer.param_groups[0]["lr"] == pytest.approx(0.5e-4)
+
+
+def test_with_nothing_left_to_train_it_says_so_and_gives_the_history(
+    smooth_images: Batches, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level("INFO")
+    history = list(trainer_for(smooth_images, tmp_path).train(2))
+    again = trainer_for(smooth_images, tmp_path / "again")
+    again.load_checkpoint(tmp_path / "checkpoints" / "latest.pth")
+    assert again.train(2) == history
+    assert "Nothing left to train: 2 of 2 epochs done" in caplog.text
+    assert not (tmp_path / "again").exists()
+
+
+def test_another_architecture_is_refused_and_nothing_is_changed(
+    smooth_images: Batches, tmp_path: Path
+) -> None:
+    trainer_for(smooth_images, tmp_path).train(1)
+    other = trainer_for(smooth_images, tmp_path, model=small_model(latent_channels=8))
+    before = {name: tensor.clone() for name, tensor in other.model.state_dict().items()}
+    with pytest.raises(UserError, match=r"analyse_block.weight \(4x256x1x1 in the checkpoint, 8x256"):
+        other.load_checkpoint(tmp_path / "checkpoints" / "latest.pth")
+    assert all(torch.equal(before[name], each) for name, each in other.model.state_dict().items())
+    assert other.epoch == 0
+
+
+def test_compiled_checkpoints_load_either_way(smooth_images: Batches, tmp_path: Path) -> None:
+    compiled = trainer_for(smooth_images, tmp_path / "a", compile=True)
+    compiled._forward = torch.compile(compiled.model, backend="eager")  # as ours, in no time
+    compiled.train(1)
+    plain = trainer_for(smooth_images, tmp_path / "b")
+    plain.load_checkpoint(tmp_path / "a" / "checkpoints" / "latest.pth")
+    plain.train(2)
+    compiled.load_checkpoint(tmp_path / "b" / "checkpoints" / "latest.pth")
+    assert compiled.epoch == 2
+    assert set(compiled.model.state_dict()) == set(plain.model.state_dict())
+
+
+@pytest.mark.slow
+def test_compiling_gives_the_same_losses(smooth_images: Batches, tmp_path: Path) -> None:
+    runs = [
+        trainer_for(smooth_images, tmp_path / str(compile), compile=compile).train(2)
+        for compile in (False, True)
+    ]
+    assert runs[0][-1]["val_loss"] == pytest.approx(runs[1][-1]["val_loss"], rel=1e-3)
+
+
+def test_bf16_is_for_the_model_only(smooth_images: Batches, tmp_path: Path) -> None:
+    seen: list[torch.dtype] = []
+
+    def loss_fn(x_hat: Tensor, x: Tensor, z: Tensor) -> tuple[Tensor, dict[str, Tensor]]:
+        seen.extend([x_hat.dtype, x.dtype, z.dtype])
+        return CombinedLoss()(x_hat, x, z)
+
+    bf16 = trainer_for(smooth_images, tmp_path, precision="bf16", loss_fn=loss_fn).train(2)
+    assert set(seen[0::3]) | set(seen[1::3]) == {torch.float32}
+    assert set(seen[2::3]) == {torch.bfloat16}
+    fp32 = trainer_for(smooth_images, tmp_path).train(2)
+    assert bf16[-1]["val_psnr"] == pytest.approx(fp32[-1]["val_psnr"], abs=0.1)
+
+
+def test_limit_batches_limits_both_phases(smooth_images: Batches, tmp_path: Path) -> None:
+    drawn = 0
+
+    class Counting(list[Tensor]):
+        def __iter__(self) -> Iterator[Tensor]:
+            nonlocal drawn
+            for x in smooth_images:
+                drawn += 1
+                yield x
+
+    loader = Counting(smooth_images)
+    trainer = trainer_for(loader, tmp_path, limit_batches=2)
+    trainer.train_epoch()
+    assert (trainer.global_step, drawn) == (2, 2)
+    trainer.validate()
+    assert drawn == 4
+
+
+def test_loaders_are_told_the_epoch(smooth_images: Batches, tmp_path: Path) -> None:
+    told: list[int] = []
+
+    class Told(list[Tensor]):
+        def set_epoch(self, epoch: int) -> None:
+            told.append(epoch)
+
+    trainer_for(Told(smooth_images), tmp_path, val=smooth_images).train(3)
+    assert told == [0, 1, 2]
+
+
+def test_another_optimizer_is_used(smooth_images: Batches, tmp_path: Path) -> None:
+    model = small_model()
+    optimizer = adamw(model.parameters(), lr=1e-3, weight_decay=0.1)
+    trainer = trainer_for(smooth_images, tmp_path, model=model, optimizer=optimizer)
+    assert trainer.train(1)[0]["learning_rate"] == 1e-3
+
+
+def test_a_run_that_fails_before_an_epoch_ends_leaves_no_half_of_one(tmp_path: Path) -> None:
+    class Broken(list[Tensor]):
+        def __iter__(self) -> Iterator[Tensor]:
+            raise UserError("x.tif: cannot be read")
+
+    trainer = trainer_for(Broken([torch.zeros(1, 1, 16, 16)]), tmp_path / "run")
+    with pytest.raises(UserError, match=r"x\.tif"):
+        trainer.train(1)
+    assert not (tmp_path / "run").exists()
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
+def test_on_a_gpu(smooth_images: Batches, tmp_path: Path) -> None:
+    trainer = trainer_for(smooth_images, tmp_path, device="cuda", precision="auto")
+    assert trainer.dtype == torch.bfloat16
+    trainer.train(2)
+    scalars = set(events_of(tmp_path).Tags()["scalars"])
+    assert {f"system/gpu_{name}_gb" for name in ("allocated", "reserved", "peak")} <= scalars
+    trainer_for(smooth_images, tmp_path).load_checkpoint(tmp_path / "checkpoints" / "latest.pth")
+
+
+def test_gpu_memory_is_logged_where_there_is_a_gpu(
+    smooth_images: Batches, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from sar_codec.training import trainer as module
+
+    memory = {"allocated": 1.0, "reserved": 2.0, "peak": 1.5}
+    monkeypatch.setattr(module, "gpu_memory_gb", lambda device: memory)
+    trainer_for(smooth_images, tmp_path).train(1)
+    events = events_of(tmp_path)
+    for name, value in memory.items():
+        assert events.Scalars(f"system/gpu_{name}_gb")[0].value == value
