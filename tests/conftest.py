@@ -5,22 +5,9 @@ import os
 import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import NamedTuple
 
 import pytest
 import torch
-
-REPOSITORY = Path(__file__).resolve().parent.parent
-
-
-class Outcome(NamedTuple):
-    """What a program left: its exit code, and its word on stderr."""
-
-    code: int
-    message: str
-
-
-RunProgram = Callable[..., Outcome]
 
 
 @pytest.fixture(autouse=True)
@@ -39,20 +26,23 @@ def clean_logging() -> Iterator[None]:
 @pytest.fixture
 def run_program(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> RunProgram:
-    """Runs a program's `main` in this process, in an empty folder, as if typed with arguments."""
+) -> Callable[..., tuple[int, str]]:
+    """Runs a program's `main` in this process, in an empty folder, as if typed with arguments.
+
+    Gives its exit code and what it said on stderr.
+    """
     monkeypatch.chdir(tmp_path)
 
-    def run(main: Callable[[], None], *arguments: str) -> Outcome:
+    def run(main: Callable[[], None], *arguments: str) -> tuple[int, str]:
         monkeypatch.setattr(sys, "argv", ["program", *arguments])
         monkeypatch.setitem(os.environ, "HYDRA_FULL_ERROR", "")
         try:
             main()
         except SystemExit as stop:
             if isinstance(stop.code, str):  # what python prints before it exits with 1
-                return Outcome(1, stop.code)
-            return Outcome(int(stop.code or 0), capsys.readouterr().err)
-        return Outcome(0, capsys.readouterr().err)
+                return 1, stop.code
+            return int(stop.code or 0), capsys.readouterr().err
+        return 0, capsys.readouterr().err
 
     return run
 

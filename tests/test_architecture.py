@@ -5,9 +5,8 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from conftest import REPOSITORY
 
-PACKAGE = REPOSITORY / "sar_codec"
+PACKAGE = Path(__file__).resolve().parent.parent / "sar_codec"
 
 # Everything may import errors; programs may import every layer and are imported by nothing.
 LAYERS: dict[str, set[str]] = {

@@ -65,6 +65,6 @@ def test_smoothing_speckle_in_decibels_lowers_the_mean_power() -> None:
     decibels = 10 * torch.log10(torch.distributions.Gamma(5.0, 5.0).sample((1, 1, 256, 256)))
     x = (decibels + 30) / 50
     ratio = metrics.power_ratio_db(x.mean().expand_as(x), x, -30.0, 20.0)
-    # digamma(5) - log(5) in dB: what the mean of the logarithm lies below the logarithm of the mean.
+    # digamma(5) - log(5) in dB: how far the mean of the logarithm lies below that of the mean.
     expected = 10 / math.log(10) * (torch.digamma(torch.tensor(5.0)) - math.log(5)).item()
     assert ratio.item() == pytest.approx(expected, abs=0.03)

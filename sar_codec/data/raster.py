@@ -136,7 +136,7 @@ def find_bands(
     _check_quantities(described, quantity)
     bands = []
     for each in described:
-        place = POLARISATION.sub("", os.path.relpath(each.path, root if root.is_dir() else "."))
+        place = POLARISATION.sub("", os.path.abspath(each.path))
         bands.append(
             Band(
                 path=each.path,

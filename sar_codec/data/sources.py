@@ -4,6 +4,7 @@ import glob
 import logging
 import os
 from collections.abc import Sequence
+from dataclasses import asdict
 from pathlib import Path
 from typing import Annotated, Any, NamedTuple
 
@@ -53,12 +54,16 @@ class Data(NamedTuple):
 
 @dataclass(frozen=True, config=ConfigDict(extra="forbid"))
 class RasterSource:
-    """A folder (below `data.root` unless absolute, wildcards allowed) and what its files hold."""
+    """A folder (below `data.root` unless absolute, wildcards allowed) and what its files hold.
+
+    With `val`, its images are for validation, and ground they show is kept from training.
+    """
 
     root: str
     quantity: Quantity | None = None
     nodata: float | None = None
     offset_db: float = 0.0
+    val: bool = False
 
 
 def synthetic(
@@ -120,14 +125,25 @@ def raster(
     """
     if root is None and not sources:
         raise UserError("data.root is not set: give the folder that holds your rasters")
+    alone = {"quantity": quantity, "nodata": nodata, "offset_db": offset_db or None}
+    for name, value in (alone | {"val_root": val_root}).items():
+        if sources and value is not None:
+            raise UserError(
+                f"data.{name}={value}: give {name.removesuffix('_root')} in each of data.sources"
+            )
     if vmin is not None and vmax is not None:
         _check_window(vmin, vmax)
-    parts = sources or [RasterSource(root or ".", quantity, nodata, offset_db)]
-    bands = [band for part in parts for band in _bands_of(part, root if sources else None)]
-    found = _surveyed(bands, patch_size)
+    parts = list(sources or [RasterSource(root or ".", quantity, nodata, offset_db)])
     if val_root is not None:
-        val_part = RasterSource(val_root, quantity, nodata, offset_db)
-        validation = _surveyed(_bands_of(val_part, None), patch_size)
+        parts.append(RasterSource(val_root, quantity, nodata, offset_db, val=True))
+    base = root if sources else None
+    bands = [band for part in parts if not part.val for band in _bands_of(part, base)]
+    held_out = [band for part in parts if part.val for band in _bands_of(part, base)]
+    if not bands:
+        raise UserError("data.sources: all have val, none is left to train on")
+    found = _surveyed(bands, patch_size)
+    if held_out:
+        validation = _surveyed(held_out, patch_size)
         training = _without_ground_of(validation, found)
     else:
         divided = split(found, val_fraction, seed)
@@ -139,18 +155,10 @@ def raster(
     params: dict[str, Any] = {
         "vmin": low if vmin is None else vmin,
         "vmax": high if vmax is None else vmax,
-        "quantity": "/".join(dict.fromkeys(band.quantity for band in bands)),
+        "quantity": "/".join(sorted({band.quantity for band in bands})),
         "nodata": nodata,
         "offset_db": offset_db,
-        "sources": [
-            {
-                "root": part.root,
-                "quantity": part.quantity,
-                "nodata": part.nodata,
-                "offset_db": part.offset_db,
-            }
-            for part in parts
-        ],
+        "sources": [asdict(part) for part in parts],
     }
     _check_window(params["vmin"], params["vmax"])
     return _loaders(
@@ -231,7 +239,8 @@ def _without_ground_of(validation: list[Survey], training: list[Survey]) -> list
         )
     if not kept:
         raise UserError(
-            "data.val_root shows all the ground that data.root does: give images of other places"
+            "the validation images show all the ground that the training images do: give images of "
+            "other places"
         )
     return kept
 

@@ -443,7 +443,7 @@ def test_a_lower_end_above_the_images_is_refused(one_image: Path, refused: Refus
 def test_validation_images_of_all_the_ground_are_refused(
     three_grounds: Path, refused: Refused
 ) -> None:
-    with refused("data.val_root shows all the ground that data.root does"):
+    with refused("the validation images show all the ground that the training images do"):
         load(three_grounds, val_root=str(three_grounds))
 
 

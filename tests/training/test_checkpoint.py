@@ -10,7 +10,9 @@ from sar_codec.training import checkpoint
 
 
 def state(**changes: Any) -> dict[str, Any]:
-    return dict.fromkeys(checkpoint.KEYS, 0) | {"model_state_dict": {"w": torch.arange(3.0)}} | changes
+    return (
+        dict.fromkeys(checkpoint.KEYS, 0) | {"model_state_dict": {"w": torch.arange(3.0)}} | changes
+    )
 
 
 def test_a_checkpoint_comes_back_as_it_was(tmp_path: Path) -> None:
@@ -47,7 +49,7 @@ def test_a_truncated_checkpoint_is_refused(tmp_path: Path, kept: float) -> None:
 @pytest.mark.parametrize("other", [{"epoch": 1}, [1, 2], torch.zeros(3)])
 def test_another_programs_file_is_refused(tmp_path: Path, other: Any) -> None:
     torch.save(other, tmp_path / "x.pth")
-    with pytest.raises(UserError, match="model_state_dict.* missing"):
+    with pytest.raises(UserError, match=r"model_state_dict.* missing"):
         checkpoint.load(tmp_path / "x.pth")
 
 
@@ -94,7 +96,11 @@ def test_another_architecture_is_refused_with_the_names_that_differ() -> None:
     expected = {"a": torch.zeros(2, 4), "b": torch.zeros(1), "new": torch.zeros(())}
     with pytest.raises(UserError) as refusal:
         checkpoint.check_same_architecture("x.pth", saved, expected)
-    for part in ("a (2x3 in the checkpoint, 2x4 in the model)", "new (not in the", "gone (not in the"):
+    for part in (
+        "a (2x3 in the checkpoint, 2x4 in the model)",
+        "new (not in the",
+        "gone (not in the",
+    ):
         assert part in str(refusal.value)
     assert "b (" not in str(refusal.value)
     checkpoint.check_same_architecture("x.pth", saved, saved)

@@ -48,7 +48,9 @@ class ScriptedLosses:
 
 
 def events_of(run_dir: Path) -> EventAccumulator:
-    events = EventAccumulator(str(run_dir / "tensorboard"), size_guidance={"images": 0, "histograms": 0})
+    events = EventAccumulator(
+        str(run_dir / "tensorboard"), size_guidance={"images": 0, "histograms": 0}
+    )
     events.Reload()
     return events
 
@@ -286,7 +288,9 @@ def test_another_architecture_is_refused_and_nothing_is_changed(
     trainer_for(smooth_images, tmp_path).train(1)
     other = trainer_for(smooth_images, tmp_path, model=small_model(latent_channels=8))
     before = {name: tensor.clone() for name, tensor in other.model.state_dict().items()}
-    with pytest.raises(UserError, match=r"analyse_block.weight \(4x256x1x1 in the checkpoint, 8x256"):
+    with pytest.raises(
+        UserError, match=r"analyse_block.weight \(4x256x1x1 in the checkpoint, 8x256"
+    ):
         other.load_checkpoint(tmp_path / "checkpoints" / "latest.pth")
     assert all(torch.equal(before[name], each) for name, each in other.model.state_dict().items())
     assert other.epoch == 0
