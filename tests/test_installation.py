@@ -40,8 +40,10 @@ def test_torch_and_torchvision_are_a_pair() -> None:
 
 def test_a_wheel_works_from_any_folder(tmp_path: Path) -> None:
     subprocess.run(
-        f"{sys.executable} -m pip wheel --quiet --no-deps --no-build-isolation".split()
-        + ["--wheel-dir", str(tmp_path), str(REPOSITORY)],
+        [
+            *f"{sys.executable} -m pip wheel --quiet --no-deps --no-build-isolation".split(),
+            *("--wheel-dir", str(tmp_path), str(REPOSITORY)),
+        ],
         check=True,
     )
     (wheel,) = tmp_path.glob("*.whl")

@@ -199,6 +199,8 @@ def _surveyed(bands: Sequence[Band], patch_size: int) -> list[Survey]:
 
 def _usable(areas: Sequence[Area], patch_size: int) -> list[Survey]:
     usable, reason = [], ""
+    megapixels = sum(area.height * area.width for area in areas) / 1e6
+    log.info("Reading %d images, %.1f Mpx, for their valid pixels", len(areas), megapixels)
     for area in areas:
         found = survey(area)
         if unusable := _why_unusable(found, patch_size):

@@ -6,6 +6,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import IO, Any
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -23,6 +24,28 @@ KEYS = (
     "preprocessing_params",
     "history",
 )
+
+
+def plain(value: Any, name: str) -> Any:
+    """`value` as containers and numbers that `torch.load(..., weights_only=True)` reads back.
+
+    numpy scalars become numbers and paths strings, which otherwise make a checkpoint that only
+    unsafe loading can read.
+
+    Raises:
+        TypeError: it holds something else; names where.
+    """
+    if isinstance(value, Mapping):
+        return {str(key): plain(each, f"{name}.{key}") for key, each in value.items()}
+    if isinstance(value, list | tuple):
+        return [plain(each, f"{name}.{index}") for index, each in enumerate(value)]
+    if isinstance(value, np.generic):
+        return value.item()
+    if isinstance(value, os.PathLike):
+        return os.fspath(value)
+    if value is None or isinstance(value, bool | int | float | str | Tensor):
+        return value
+    raise TypeError(f"{name} is a {type(value).__name__}; expected numbers, strings, lists, dicts")
 
 
 def save(state: Mapping[str, Any], path: Path) -> None:

@@ -45,3 +45,14 @@ def has_native_bf16(device: torch.device) -> bool:
 def autocast(device: torch.device, dtype: torch.dtype) -> AbstractContextManager[None]:
     """A context in which `dtype` is used where it is safe; nothing for float32."""
     return torch.autocast(device.type, dtype=dtype, enabled=dtype != torch.float32)
+
+
+def gpu_memory_gb(device: torch.device) -> dict[str, float]:
+    """GPU memory in GB: allocated and reserved now, and the peak allocated; nothing on a CPU."""
+    if device.type != "cuda":
+        return {}
+    return {
+        "allocated": torch.cuda.memory_allocated(device) / 1e9,
+        "reserved": torch.cuda.memory_reserved(device) / 1e9,
+        "peak": torch.cuda.max_memory_allocated(device) / 1e9,
+    }

@@ -3,14 +3,12 @@
 import logging
 import math
 import os
-import random
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Annotated, Any
 
-import numpy as np
 import torch
 from annotated_types import Ge, Gt, Lt
 from torch import Tensor, nn
@@ -19,9 +17,16 @@ from tqdm.contrib.logging import logging_redirect_tqdm
 
 from sar_codec import metrics
 from sar_codec.training import checkpoint
-from sar_codec.training.device import Precision, autocast, pick_device, pick_precision
+from sar_codec.training.device import (
+    Precision,
+    autocast,
+    gpu_memory_gb,
+    pick_device,
+    pick_precision,
+)
 from sar_codec.training.optimizers import adam
 from sar_codec.training.progress import Batches, RunningMeans, followed
+from sar_codec.training.randomness import preserved_random_state
 from sar_codec.training.tracking import Tracker
 from sar_codec.training.triple_view import triple_view
 
@@ -94,8 +99,9 @@ class Trainer:
         )
         self.run_dir = Path(run_dir)
         self.tracker = Tracker(self.run_dir)
-        self.preprocessing_params = dict(preprocessing_params or {})
-        self.config = dict(config or {})
+        params = checkpoint.plain(preprocessing_params or {}, "preprocessing_params")
+        self.preprocessing_params: dict[str, Any] = params
+        self.config: dict[str, Any] = checkpoint.plain(config or {}, "config")
         self.max_grad_norm = max_grad_norm
         self.limit_batches = limit_batches
         self.histogram_every = histogram_every
@@ -170,10 +176,21 @@ class Trainer:
         row |= {f"val_{name}": value for name, value in val.items()}
         row |= {"learning_rate": learning_rate, "seconds": time.perf_counter() - began}
         self.history.append(row)
-        self._report(epochs, train, val, learning_rate)
-        self.save_checkpoint(self.run_dir / "checkpoints" / "latest.pth")
-        if improved:
-            self.save_checkpoint(self.run_dir / "checkpoints" / "best.pth")
+        self._track(train, val, learning_rate)
+        saved = ["latest.pth", "best.pth"] if improved else ["latest.pth"]
+        for name in saved:
+            self.save_checkpoint(self.run_dir / "checkpoints" / name)
+        log.info(
+            "Epoch %d/%d: train %s; val %s; learning rate %.3g; %.1f s%s; saved %s",
+            self.epoch,
+            epochs,
+            _listed(train),
+            _listed(val),
+            learning_rate,
+            row["seconds"],
+            "".join(f"; GPU {name} {gb:.2f} GB" for name, gb in gpu_memory_gb(self.device).items()),
+            ", ".join(saved),
+        )
 
     def train_epoch(self) -> dict[str, float]:
         """One pass over the training data.
@@ -235,12 +252,11 @@ class Trainer:
         if after != before:
             log.info("Learning rate cut from %.3g to %.3g", before, after)
 
-    def _report(
-        self, epochs: int, train: dict[str, float], val: dict[str, float], learning_rate: float
-    ) -> None:
-        memory = gpu_memory_gb(self.device)
+    def _track(self, train: dict[str, float], val: dict[str, float], learning_rate: float) -> None:
+        """Writes what TensorBoard and history.csv show of the epoch."""
         scalars = {f"train/{name}": value for name, value in train.items()}
         scalars |= {f"val/{name}": value for name, value in val.items()}
+        memory = gpu_memory_gb(self.device)
         scalars |= {f"system/gpu_{name}_gb": value for name, value in memory.items()}
         scalars["train/learning_rate"] = learning_rate
         self.tracker.scalars(scalars, self.epoch)
@@ -249,17 +265,6 @@ class Trainer:
             self.tracker.histograms(self.model, self.epoch)
         self.tracker.flush()
         self.tracker.history(self.history)
-        log.info(
-            "Epoch %d/%d: train %s; val %s; learning rate %.3g; %.1f s%s%s",
-            self.epoch,
-            epochs,
-            _listed(train),
-            _listed(val),
-            learning_rate,
-            self.history[-1]["seconds"],
-            f"; GPU peak {memory['peak']:.2f} GB" if memory else "",
-            "" if self.epochs_without_improvement else "; best so far",
-        )
 
     def log_images(self) -> None:
         """Logs `Reconstructions/triple_view` of the first samples of the validation data."""
@@ -339,30 +344,6 @@ def in_evaluation(model: nn.Module) -> Iterator[None]:
     finally:
         for module, mode in modes.items():
             module.training = mode
-
-
-@contextmanager
-def preserved_random_state(device: torch.device) -> Iterator[None]:
-    """Afterwards the generators of python, numpy and torch are as they were."""
-    python, legacy_numpy = random.getstate(), np.random.get_state()
-    devices = [device] if device.type == "cuda" else []
-    try:
-        with torch.random.fork_rng(devices):
-            yield
-    finally:
-        random.setstate(python)
-        np.random.set_state(legacy_numpy)
-
-
-def gpu_memory_gb(device: torch.device) -> dict[str, float]:
-    """GPU memory in GB: allocated and reserved now, and the peak allocated; nothing on a CPU."""
-    if device.type != "cuda":
-        return {}
-    return {
-        "allocated": torch.cuda.memory_allocated(device) / 1e9,
-        "reserved": torch.cuda.memory_reserved(device) / 1e9,
-        "peak": torch.cuda.max_memory_allocated(device) / 1e9,
-    }
 
 
 def _listed(metrics: Mapping[str, float]) -> str:

@@ -2,6 +2,7 @@ import os
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 
@@ -104,3 +105,16 @@ def test_another_architecture_is_refused_with_the_names_that_differ() -> None:
         assert part in str(refusal.value)
     assert "b (" not in str(refusal.value)
     checkpoint.check_same_architecture("x.pth", saved, saved)
+
+
+def test_what_a_notebook_passes_becomes_readable_without_trust(tmp_path: Path) -> None:
+    given = {"vmin": np.float64(-30.5), "root": tmp_path, "sizes": (np.int64(1), 2), "x": None}
+    config = checkpoint.plain(given, "config")
+    assert config == {"vmin": -30.5, "root": str(tmp_path), "sizes": [1, 2], "x": None}
+    checkpoint.save(state(config=config), tmp_path / "x.pth")
+    assert torch.load(tmp_path / "x.pth", weights_only=True)["config"] == config
+
+
+def test_what_cannot_be_read_back_is_refused_before_training() -> None:
+    with pytest.raises(TypeError, match=r"config\.model\.0 is a set"):
+        checkpoint.plain({"model": [{1, 2}]}, "config")
