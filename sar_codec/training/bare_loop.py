@@ -33,7 +33,7 @@ def bare_epoch(
         for x in train:
             loss = loss_of(x)
             optimizer.zero_grad()
-            loss.backward()  # type: ignore[no-untyped-call]  # untyped in torch
+            loss.backward()
             nn.utils.clip_grad_norm_(model.parameters(), max_grad_norm)
             optimizer.step()
         model.eval()

@@ -45,7 +45,7 @@ class Tracker:
             height=image.height, width=image.width, encoded_image_string=png.getvalue()
         )
         summary = Summary(value=[Summary.Value(tag=name, image=encoded)])
-        writer = self.writer._get_file_writer()  # type: ignore[no-untyped-call]  # untyped in torch
+        writer = self.writer._get_file_writer()
         writer.add_summary(summary, epoch)
 
     def histograms(self, model: nn.Module, epoch: int) -> None:

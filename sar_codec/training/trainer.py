@@ -204,7 +204,7 @@ class Trainer:
         for x in self._batches(self.train_loader, "Train", means):
             loss, parts, _ = self._evaluate(x)
             self.optimizer.zero_grad(set_to_none=True)
-            loss.backward()  # type: ignore[no-untyped-call]  # untyped in torch
+            loss.backward()
             nn.utils.clip_grad_norm_(self.model.parameters(), self.max_grad_norm)
             self.optimizer.step()
             self.global_step += 1
