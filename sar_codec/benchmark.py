@@ -1,10 +1,10 @@
 """What the Trainer costs over a bare loop, and bf16 gains: `python -m sar_codec.benchmark`."""
 
+import itertools
 import json
 import logging
 import time
 from collections.abc import Callable, Mapping, Sequence
-from itertools import islice
 from pathlib import Path
 from statistics import median
 from typing import Annotated, Any
@@ -16,6 +16,7 @@ from pydantic import ConfigDict
 from pydantic.dataclasses import dataclass
 
 from sar_codec.config import Experiment, build, check, plain, top_level
+from sar_codec.errors import UserError
 from sar_codec.program import program
 
 log = logging.getLogger(__name__)
@@ -40,13 +41,17 @@ def main(cfg: DictConfig) -> float:
     from sar_codec.training.trainer import Trainer
 
     settings = top_level(plain(cfg), Benchmark)
-    check(settings.trainer, "trainer", Trainer.train)
+    if settings.resume is not None:
+        raise UserError(f"resume={settings.resume}: a benchmark starts from nothing, leave it out")
+    # Batches are drawn beforehand, and all contestants see all of them.
+    loop = settings.trainer | {"limit_batches": None}
+    check(loop, "trainer", Trainer.train)
     run_dir = Path(HydraConfig.get().runtime.output_dir)
     data = build(settings.data, "data", seed=settings.seed)
-    train = list(islice(data.train, settings.train_batches))
-    val = list(islice(data.val, settings.val_batches))
-    device = pick_device(settings.device)
-    precision = pick_precision(settings.trainer["precision"], device)
+    loaders = {
+        "train_loader": drawn(data.train, settings.train_batches),
+        "val_loader": drawn(data.val, settings.val_batches),
+    }
 
     def parts() -> dict[str, Any]:
         torch.manual_seed(settings.seed)
@@ -54,30 +59,46 @@ def main(cfg: DictConfig) -> float:
         optimizer = build(settings.optimizer, "optimizer", params=model.parameters())
         return {"model": model, "optimizer": optimizer, "loss_fn": build(settings.loss, "loss")}
 
-    def bare(dtype: torch.dtype) -> Callable[[], float]:
-        max_grad_norm = settings.trainer["max_grad_norm"]
-        return bare_epoch(
-            **parts(), train=train, val=val, device=device, dtype=dtype, max_grad_norm=max_grad_norm
-        )
-
     trainer = build(
-        settings.trainer,
+        loop,
         "trainer",
         Trainer.train,
         **parts(),
-        train_loader=train,
-        val_loader=val,
+        **loaders,
         run_dir=run_dir,
         preprocessing_params=data.preprocessing_params,
-        device=device,
+        device=pick_device(settings.device),
     )
+
+    def bare(dtype: torch.dtype) -> Callable[[], float]:
+        compile = loop.get("compile", False)
+        return bare_epoch(
+            **parts(),
+            train_loader=loaders["train_loader"],
+            val_loader=loaders["val_loader"],
+            device=trainer.device,
+            max_grad_norm=trainer.max_grad_norm,
+            dtype=dtype,
+            compile=compile,
+        )
+
     contestants: dict[str, Callable[[], object]] = {
-        "bare loop": bare(precision),
+        "bare loop": bare(trainer.dtype),
         "Trainer": lambda: trainer.train(trainer.epoch + 1, early_stopping_patience=10**9),
-        "bare loop, fp32": bare(torch.float32),
+        "bare loop, fp32": bare(pick_precision("fp32", trainer.device)),
     }
+    images = sum(len(batch) for batches in loaders.values() for batch in batches)
     seconds = timed_in_turn(contestants, settings.rounds)
-    return report(seconds, sum(map(len, train)) + sum(map(len, val)), run_dir)
+    return report(seconds, images, run_dir)
+
+
+def drawn(loader: Any, count: int) -> list[Any]:
+    """So many batches, of several epochs where one has fewer."""
+    batches: list[Any] = []
+    while len(batches) < count:
+        loader.set_epoch(len(batches))
+        batches += itertools.islice(loader, count - len(batches))
+    return batches
 
 
 def timed_in_turn(

@@ -8,8 +8,9 @@ from dataclasses import is_dataclass
 from pathlib import Path
 from typing import Annotated, Any, TypeVar, cast, get_type_hints
 
-from annotated_types import Ge
+from annotated_types import Ge, Lt
 from omegaconf import DictConfig, OmegaConf
+from omegaconf.errors import OmegaConfBaseException
 from pydantic import ConfigDict, Field, PydanticSchemaGenerationError, TypeAdapter, ValidationError
 from pydantic.dataclasses import dataclass
 from pydantic_core import SchemaError
@@ -35,7 +36,7 @@ class Experiment:
     loss: dict[str, Any]
     optimizer: dict[str, Any]
     trainer: dict[str, Any]
-    seed: Annotated[int, Ge(0)]
+    seed: Annotated[int, Ge(0), Lt(2**63)]
     device: Annotated[str, Field(pattern=r"^(auto|cpu|cuda(:\d+)?)$")]
     resume: str | None
 
@@ -47,8 +48,14 @@ def plain(cfg: DictConfig) -> dict[str, Any]:
     """The config as plain containers, every interpolation resolved.
 
     Resolving comes first, so that what is checked is what is built.
+
+    Raises:
+        UserError: an interpolation leads nowhere.
     """
-    return cast(dict[str, Any], OmegaConf.to_container(cfg, resolve=True))
+    try:
+        return cast(dict[str, Any], OmegaConf.to_container(cfg, resolve=True))
+    except OmegaConfBaseException as error:
+        raise UserError(" ".join(str(error).split())) from None
 
 
 def top_level(config: Mapping[str, Any], kind: type[Top]) -> Top:

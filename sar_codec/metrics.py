@@ -1,5 +1,6 @@
 """What a reconstruction is worth: functions of two image tensors, in float32."""
 
+import math
 from functools import lru_cache
 from typing import Any
 
@@ -113,10 +114,10 @@ def power_ratio_db(x_hat: Tensor, x: Tensor, vmin: float, vmax: float) -> Tensor
         vmin: decibels at 0.
         vmax: decibels at 1.
     """
-    bels_per_unit = (vmax - vmin) / 10
+    nepers_per_unit = (vmax - vmin) / 10 * math.log(10)
 
     def mean_power(image: Tensor) -> Tensor:
         # Relative to the power at 1, so that nothing overflows; vmin cancels in the ratio.
-        return torch.pow(10.0, (image - 1) * bels_per_unit).flatten(1).mean(1)
+        return torch.exp((image - 1) * nepers_per_unit).flatten(1).mean(1)
 
     return 10 * torch.log10(mean_power(x_hat) / mean_power(x))

@@ -51,10 +51,11 @@ def program(config_name: str) -> Callable[[Main], Callable[[], None]]:
             except (HydraException, OmegaConfBaseException) as error:
                 sys.exit(f"error: {_explain(error, config_name)}")
             except (OSError, ValueError) as error:
-                # ValueError: logging's word for a log file that cannot be opened.
                 if jobs_begun:
                     raise
-                cause = error.__cause__ or error
+                cause = error.__cause__ or error  # logging wraps what keeps its file from opening
+                if not isinstance(cause, OSError):
+                    sys.exit(f"error: {' '.join(str(error).split())}")
                 sys.exit(
                     f"error: the output folder cannot be written: {cause}; "
                     "give another one with hydra.run.dir=FOLDER (or hydra.sweep.dir=FOLDER)"
@@ -72,13 +73,17 @@ def _run_job(main: Main, cfg: DictConfig) -> Any:
     try:
         return main(cfg)
     except UserError as error:
-        _write_to_log_file(str(error), error=None)
-        if HydraConfig.get().mode == RunMode.MULTIRUN:
-            raise  # The sweep's other jobs run.
-        sys.exit(f"error: {error}")
+        reason = str(error)
     except Exception as error:
         _write_to_log_file("stopped by a defect", error=error)
         raise
+    _write_to_log_file(reason, error=None)
+    if HydraConfig.get().mode == RunMode.MULTIRUN:
+        # The sweep's other jobs run. A fresh error: Hydra keeps it, with all its frames hold.
+        number = HydraConfig.get().job.num
+        print(f"error in job {number}: {reason}", file=sys.stderr)
+        raise UserError(f"job {number} failed: {reason}")
+    sys.exit(f"error: {reason}")
 
 
 def _write_to_log_file(message: str, error: Exception | None) -> None:

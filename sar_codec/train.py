@@ -7,6 +7,7 @@ from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig, OmegaConf
 
 from sar_codec.config import Experiment, arguments, build, check, plain, top_level
+from sar_codec.errors import UserError
 from sar_codec.program import program
 
 log = logging.getLogger(__name__)
@@ -28,11 +29,16 @@ def main(cfg: DictConfig) -> float:
     check(experiment.loss, "loss")
     schedule = arguments(experiment.trainer, "trainer", Trainer.train, Trainer)
     check(experiment.trainer, "trainer", Trainer.train)
-    if experiment.resume:
+    run_dir = Path(HydraConfig.get().runtime.output_dir)
+    if experiment.resume is not None:
         checkpoint.load(experiment.resume)  # a wrong path is told before the data is looked at
+    elif (run_dir / "checkpoints").exists():
+        raise UserError(
+            f"{run_dir}: holds a run already; give another folder, or go on with it by "
+            f"resume={run_dir / 'checkpoints' / 'latest.pth'}"
+        )
 
     log.info("Config:\n%s", OmegaConf.to_yaml(cfg, resolve=True))
-    run_dir = Path(HydraConfig.get().runtime.output_dir)
     torch.manual_seed(experiment.seed)
     model = build(experiment.model, "model")
     optimizer = build(experiment.optimizer, "optimizer", params=model.parameters())
@@ -52,7 +58,7 @@ def main(cfg: DictConfig) -> float:
         config=config,
         device=pick_device(experiment.device),
     )
-    if experiment.resume:
+    if experiment.resume is not None:
         trainer.load_checkpoint(experiment.resume)
     trainer.train(**schedule)
     log.info("Run: %s", run_dir)

@@ -21,6 +21,7 @@ RunProgram = Callable[..., tuple[int, str]]
 
 TINY = (
     "trainer=smoke",
+    "device=cpu",
     "data.scenes=3",
     "data.size=64",
     "data.patch_size=32",
@@ -92,6 +93,14 @@ def test_a_run_leaves_what_the_design_says_and_tells_where(
         ("model._target_=os.system", "model._target_", "os.system", "not allowed"),
         ("hydra.run.dir=/dev/null/x", "", "/dev/null/x", "hydra.run.dir=FOLDER"),
         ("data.vmin=20", "data.vmin", "20", "vmin below vmax"),
+        ("data.vmin=-inf", "data.vmin", "-inf", "vmin below vmax"),
+        ("data.looks=0.7", "data.looks", "0.7", "multiple of 0.5"),
+        ("seed=18446744073709551616", "seed", "18446744073709551616", "less than"),
+        ("optimizer.lr=inf", "optimizer.lr", "inf", "less than"),
+        ("model.width=100000000", "model.width", "100000000", "4096"),
+        ("model=null", "", "", "Config group"),
+        ("model.width=${nope}", "", "nope", "not found"),
+        ("resume=", "", "", "no such file"),
     ],
 )
 def test_a_wrong_override_is_one_line_and_leaves_no_results(
@@ -188,6 +197,30 @@ def test_multirun_is_one_run_per_value(run_program: RunProgram, tmp_path: Path) 
     assert all(log.count("Epoch 1/2") == 1 for log in logs), "a log of one job in another's"
 
 
+def test_a_sweep_runs_on_when_a_job_fails_and_names_each(
+    run_program: RunProgram, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    code, message = run_program(main, "-m", *TINY, "data.vmin=20,-35,30")
+    assert code == 1
+    assert message.startswith("error: job 0 failed: data.vmin=20.0, ")
+    said = capsys.readouterr().err
+    assert "error in job 0: data.vmin=20.0" in said
+    assert "error in job 2: data.vmin=30.0" in said
+    (job,) = tmp_path.glob("outputs/multirun/*/*/1")
+    assert (job / "checkpoints" / "best.pth").exists()
+
+
+def test_a_folder_that_holds_a_run_is_not_trained_over(
+    run_program: RunProgram, tmp_path: Path
+) -> None:
+    assert run_program(main, *TINY, "hydra.run.dir=run")[0] == 0
+    code, message = run_program(main, *TINY, "hydra.run.dir=run")
+    assert code == 1
+    assert "holds a run already" in message
+    resume = "resume=run/checkpoints/latest.pth"
+    assert run_program(main, *TINY, resume, "trainer.epochs=3", "hydra.run.dir=run")[0] == 0
+
+
 def test_main_gives_the_best_validation_loss_to_sweepers(
     run_program: RunProgram, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -254,25 +287,52 @@ def test_help_and_config_are_quick(tmp_path: Path, arguments: tuple[str, ...]) -
     assert imported.stdout == "False\n"
 
 
-def test_a_bar_on_a_terminal_is_not_torn_by_log_lines(tmp_path: Path) -> None:
+def on_a_terminal(folder: Path, *arguments: str) -> str:
+    """What a command draws on a terminal of 120 columns."""
     master, slave = pty.openpty()
     termios.tcsetwinsize(slave, (40, 120))
-    process = subprocess.Popen(
-        [sys.executable, "-m", "sar_codec.train", *TINY], cwd=tmp_path, stdout=slave, stderr=slave
-    )
+    process = subprocess.Popen([sys.executable, *arguments], cwd=folder, stdout=slave, stderr=slave)
     os.close(slave)
     screen = b""
     while True:
         try:
             screen += os.read(master, 65536)
-        except OSError:
+        except OSError:  # the last process that could write has ended
             break
-    assert process.wait() == 0
-    text = screen.decode()
-    assert "Epoch 1 [Train]" in text
-    assert "Epoch 1 [Val]" in text
-    for line in re.split(r"[\r\n]", text):
-        assert not ("%|" in line and "[INFO]" in line), line
+    assert process.wait() == 0, screen.decode()
+    return screen.decode()
+
+
+def test_on_a_terminal_there_are_bars(tmp_path: Path) -> None:
+    screen = on_a_terminal(tmp_path, "-m", "sar_codec.train", *TINY)
+    assert "Epoch 1 [Train]" in screen
+    assert "Epoch 2 [Val]" in screen
+
+
+def test_log_lines_do_not_tear_the_bar(tmp_path: Path) -> None:
+    (tmp_path / "talks.py").write_text(
+        """
+import logging, sys, time, torch
+from sar_codec.losses import CombinedLoss
+from sar_codec.models.autoencoder import SARAutoencoder
+from sar_codec.training.trainer import Trainer
+logging.basicConfig(level="INFO", format="[%(levelname)s] %(message)s", stream=sys.stdout)
+class Talks(list):
+    def __iter__(self):
+        for x in super().__iter__():
+            logging.info("in the middle of the bar")
+            time.sleep(0.2)
+            yield x
+loader = Talks([torch.rand(1, 1, 16, 16)] * 5)
+Trainer(SARAutoencoder(width=8), loader, loader, CombinedLoss(), device="cpu").train(1)
+"""
+    )
+    screen = on_a_terminal(tmp_path, "talks.py")
+    assert "%|" in screen
+    lines = [line for line in re.split(r"[\r\n]", screen) if "in the middle" in line]
+    assert len(lines) == 14  # training, validation, and the samples of the triple view
+    assert all(line.endswith("[INFO] in the middle of the bar") for line in lines), lines
+    assert not [line for line in lines if "%|" in line]
 
 
 def test_logging_is_left_as_it_was_between_jobs(run_program: RunProgram) -> None:

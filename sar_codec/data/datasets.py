@@ -10,6 +10,7 @@ from torch.utils.data import DataLoader, Dataset, Sampler
 
 from sar_codec.data.patches import Area, Windows, interleaved
 from sar_codec.data.scaling import to_unit
+from sar_codec.errors import UserError
 
 
 class Window(NamedTuple):
@@ -136,6 +137,13 @@ class PatchLoader(DataLoader[Tensor]):
             # Without its own generator a loader draws from the global one each time it is iterated.
             generator=torch.Generator(),
         )
+
+    def __iter__(self) -> Any:
+        try:
+            yield from super().__iter__()
+        except UserError as error:
+            # A worker's error arrives with the worker's traceback as its message.
+            raise UserError(str(error).rpartition("UserError: ")[2].strip()) from None
 
     def set_epoch(self, epoch: int) -> None:
         """Says which epoch the next iteration is."""

@@ -2,13 +2,14 @@
 
 import glob
 import logging
+import math
 import os
 from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Annotated, Any, NamedTuple
 
-from annotated_types import Ge, Gt, Le, Lt
+from annotated_types import Ge, Gt, Le, Lt, MultipleOf
 from pydantic import ConfigDict
 from pydantic.dataclasses import dataclass
 
@@ -70,7 +71,7 @@ def synthetic(
     seed: int,
     scenes: Annotated[int, Ge(2)] = 80,
     size: Count = 512,
-    looks: Annotated[float, Ge(0.5), Le(100)] = 5.5,
+    looks: Annotated[float, Ge(0.5), Le(100), MultipleOf(0.5)] = 5.5,
     correlation: Annotated[float, Ge(0), Lt(1)] = 0.7,
     val_fraction: Fraction = 0.2,
     patch_size: Count = 256,
@@ -248,7 +249,7 @@ def _without_ground_of(validation: list[Survey], training: list[Survey]) -> list
 
 
 def _check_window(vmin: float, vmax: float) -> None:
-    if not vmin < vmax:
+    if not -math.inf < vmin < vmax < math.inf:
         raise UserError(f"data.vmin={vmin}, data.vmax={vmax}: expected vmin below vmax, in dB")
 
 

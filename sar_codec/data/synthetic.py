@@ -1,7 +1,7 @@
 """Plausible sigma0 scenes out of nothing but two numbers."""
 
 from dataclasses import dataclass
-from functools import lru_cache
+from functools import cached_property
 
 import numpy as np
 from numpy.typing import NDArray
@@ -161,7 +161,10 @@ def _point_targets(
 
 @dataclass(frozen=True)
 class SyntheticScene:
-    """A scene of `scene`, to be read window by window like a band of a file."""
+    """A scene of `scene`, to be read window by window like a band of a file.
+
+    It is made when it is first read and stays in memory from then on.
+    """
 
     seed: int
     index: int
@@ -188,12 +191,9 @@ class SyntheticScene:
 
     def read(self, row: int, column: int, height: int, width: int) -> NDArray[np.float32]:
         """Decibels of a window, `(height, width)` float32."""
-        whole = _scene_in_decibels(self.seed, self.index, self.size, self.looks, self.correlation)
-        return whole[row : row + height, column : column + width]
+        return self._decibels[row : row + height, column : column + width]
 
-
-@lru_cache(maxsize=128)
-def _scene_in_decibels(
-    seed: int, index: int, size: int, looks: float, correlation: float
-) -> NDArray[np.float32]:
-    return to_decibels(scene(seed, index, size, looks, correlation), "power")
+    @cached_property
+    def _decibels(self) -> Field:
+        whole = scene(self.seed, self.index, self.size, self.looks, self.correlation)
+        return to_decibels(whole, "power")

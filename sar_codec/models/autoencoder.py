@@ -40,8 +40,8 @@ class SARAutoencoder(nn.Module):
     def __init__(
         self,
         latent_channels: Annotated[int, Ge(1), Le(BLOCK**2)] = 16,
-        width: Annotated[int, Ge(1)] = 96,
-        depth: Annotated[int, Ge(0)] = 3,
+        width: Annotated[int, Ge(1), Le(4096)] = 96,
+        depth: Annotated[int, Ge(0), Le(100)] = 3,
     ) -> None:
         super().__init__()
         self.analyse_block = nn.Conv2d(BLOCK**2, latent_channels, 1, bias=False)

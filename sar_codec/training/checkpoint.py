@@ -16,7 +16,9 @@ KEYS = (
     "epoch",
     "global_step",
     "model_state_dict",
+    "optimizer",
     "optimizer_state_dict",
+    "given_learning_rate",
     "scheduler_state_dict",
     "best_val_loss",
     "epochs_without_improvement",
@@ -49,12 +51,13 @@ def plain(value: Any, name: str) -> Any:
 
 
 def save(state: Mapping[str, Any], path: Path) -> None:
-    """Writes `state` so that `torch.load(path)` gives it back.
+    """Writes `state` so that `torch.load(path)` gives it back, on machines without a GPU too.
 
     Raises:
         UserError: the file cannot be written; an older one of that name is intact.
     """
-    write_whole(path, lambda file: torch.save(dict(state), file))
+    on_cpu = _on_cpu(dict(state))
+    write_whole(path, lambda file: torch.save(on_cpu, file))
 
 
 def load(path: str | os.PathLike[str]) -> dict[str, Any]:
@@ -125,14 +128,43 @@ def write_whole(path: Path, write: Callable[[IO[bytes]], object]) -> None:
             os.fsync(folder)
         finally:
             os.close(folder)
-    except (OSError, RuntimeError) as error:
-        # torch.save reports a full disk as a RuntimeError.
+    except BaseException as error:
         with suppress(OSError):
             temporary.unlink()
+        # torch.save reports a full disk as a RuntimeError.
+        if not isinstance(error, OSError | RuntimeError):
+            raise
         raise UserError(
             f"{path}: cannot be written ({error}); free some space there or choose another "
             "output folder"
         ) from error
+
+
+def copy_if_missing(source: Path, target: Path) -> None:
+    """Copies a file, whole or not at all, to where there is none yet."""
+    if not target.exists():
+        write_whole(target, lambda file: file.write(source.read_bytes()))
+
+
+def check_writable(folder: Path) -> None:
+    """Makes sure, before hours of training, that files can be written into a folder.
+
+    Raises:
+        UserError: they cannot.
+    """
+    probe = folder / ".writable"
+    write_whole(probe, lambda file: file.write(b""))
+    probe.unlink()
+
+
+def _on_cpu(value: Any) -> Any:
+    if isinstance(value, Tensor):
+        return value.detach().cpu()
+    if isinstance(value, dict):
+        return {key: _on_cpu(each) for key, each in value.items()}
+    if isinstance(value, list):
+        return [_on_cpu(each) for each in value]
+    return value
 
 
 def _shape(tensor: Tensor) -> str:

@@ -28,7 +28,12 @@ def pick_device(name: str | torch.device) -> torch.device:
 
 
 def pick_precision(precision: Precision, device: torch.device) -> torch.dtype:
-    """The dtype of matrix products and convolutions; "auto" is bf16 where it is native."""
+    """The dtype of matrix products and convolutions; "auto" is bf16 where it is native.
+
+    Asked for fp32 on a GPU, it is fp32: TF32, cuDNN's default for convolutions, is switched off.
+    """
+    if device.type == "cuda" and precision == "fp32":
+        torch.backends.cudnn.allow_tf32 = False
     if precision == "auto":
         return torch.bfloat16 if has_native_bf16(device) else torch.float32
     return {"fp32": torch.float32, "bf16": torch.bfloat16}[precision]

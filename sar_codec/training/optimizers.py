@@ -1,5 +1,6 @@
 """What `optimizer=` names."""
 
+import math
 from collections.abc import Iterable
 from typing import Annotated
 
@@ -7,8 +8,8 @@ import torch
 from annotated_types import Ge, Gt, Lt
 from torch import Tensor
 
-Rate = Annotated[float, Gt(0)]
-Decay = Annotated[float, Ge(0)]
+Rate = Annotated[float, Gt(0), Lt(math.inf)]
+Decay = Annotated[float, Ge(0), Lt(math.inf)]
 Beta = Annotated[float, Ge(0), Lt(1)]
 
 

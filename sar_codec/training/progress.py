@@ -4,6 +4,7 @@ import logging
 import sys
 import time
 from collections.abc import Iterator, Sequence
+from itertools import islice
 from typing import Protocol
 
 import torch
@@ -54,10 +55,8 @@ def followed(batches: Batches, title: str, count: int, means: RunningMeans) -> I
     interval = BAR_SECONDS if shows_bar else LOG_SECONDS
     due = time.monotonic() + interval
     with tqdm(total=count, desc=title, leave=False, disable=not shows_bar) as bar:
-        # Not zip(): it would draw one batch more than it gives.
-        iterator = iter(batches)
-        for done in range(1, count + 1):
-            yield next(iterator)
+        for done, batch in enumerate(islice(batches, count), 1):
+            yield batch
             bar.update()
             if time.monotonic() >= due:
                 shown = _shown(means)

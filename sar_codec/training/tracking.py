@@ -25,16 +25,15 @@ class Tracker:
         self.run_dir = run_dir
         self._writer: SummaryWriter | None = None
 
-    @property
-    def writer(self) -> SummaryWriter:
-        """The open TensorBoard writer of this run."""
+    def writer(self, epoch: int) -> SummaryWriter:
+        """The TensorBoard writer; what was written here before of `epoch` and later is void."""
         if self._writer is None:
-            self._writer = SummaryWriter(str(self.run_dir / "tensorboard"))
+            self._writer = SummaryWriter(str(self.run_dir / "tensorboard"), purge_step=epoch)
         return self._writer
 
     def scalars(self, values: Mapping[str, float], epoch: int) -> None:
         for name, value in values.items():
-            self.writer.add_scalar(name, value, epoch)
+            self.writer(epoch).add_scalar(name, value, epoch)
 
     def image(self, name: str, image: Image.Image, epoch: int) -> None:
         """Logs an image as a PNG, quickly compressed, palettes kept."""
@@ -45,7 +44,7 @@ class Tracker:
             height=image.height, width=image.width, encoded_image_string=png.getvalue()
         )
         summary = Summary(value=[Summary.Value(tag=name, image=encoded)])
-        writer = self.writer._get_file_writer()
+        writer = self.writer(epoch)._get_file_writer()
         writer.add_summary(summary, epoch)
 
     def histograms(self, model: nn.Module, epoch: int) -> None:
@@ -58,7 +57,7 @@ class Tracker:
     def _histogram(self, name: str, values: Tensor, epoch: int) -> None:
         # TensorBoard refuses histograms of values that are not finite.
         if torch.isfinite(values).all():
-            self.writer.add_histogram(name, values.float(), epoch)
+            self.writer(epoch).add_histogram(name, values.float(), epoch)
 
     def history(self, rows: Sequence[Mapping[str, float]]) -> None:
         """Writes all rows to history.csv, which appears whole."""

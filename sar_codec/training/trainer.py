@@ -5,7 +5,6 @@ import math
 import os
 import time
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -26,9 +25,14 @@ from sar_codec.training.device import (
 )
 from sar_codec.training.optimizers import adam
 from sar_codec.training.progress import Batches, RunningMeans, followed
-from sar_codec.training.randomness import preserved_random_state
+from sar_codec.training.resuming import (
+    check_same_preprocessing,
+    restore_optimizer,
+    restore_scheduler,
+)
 from sar_codec.training.tracking import Tracker
 from sar_codec.training.triple_view import triple_view
+from sar_codec.training.without_trace import without_trace
 
 log = logging.getLogger(__name__)
 
@@ -113,6 +117,7 @@ class Trainer:
         self.epochs_without_improvement = 0
         self.history: list[Row] = []
         self._examples: Tensor | None = None
+        self._earlier_best: Path | None = None
 
     @property
     def window_db(self) -> tuple[float, float] | None:
@@ -130,6 +135,8 @@ class Trainer:
         self._log_start()
         began_at = self.epoch
         try:
+            if self._should_go_on(epochs, early_stopping_patience):
+                checkpoint.check_writable(self.run_dir)
             with logging_redirect_tqdm():
                 while self._should_go_on(epochs, early_stopping_patience):
                     self._run_epoch(epochs)
@@ -166,7 +173,7 @@ class Trainer:
         train = self.train_epoch()
         val = self.validate()
         self.epoch += 1
-        improved = val["loss"] < self.best_val_loss  # False for NaN
+        improved = math.isfinite(val["loss"]) and val["loss"] < self.best_val_loss
         if improved:
             self.best_val_loss = val["loss"]
         self.epochs_without_improvement = 0 if improved else self.epochs_without_improvement + 1
@@ -177,9 +184,13 @@ class Trainer:
         row |= {"learning_rate": learning_rate, "seconds": time.perf_counter() - began}
         self.history.append(row)
         self._track(train, val, learning_rate)
+        folder = self.run_dir / "checkpoints"
         saved = ["latest.pth", "best.pth"] if improved else ["latest.pth"]
         for name in saved:
-            self.save_checkpoint(self.run_dir / "checkpoints" / name)
+            self.save_checkpoint(folder / name)
+        if self._earlier_best and self._earlier_best.exists():
+            # The best epoch so far may lie in the run that this one goes on from.
+            checkpoint.copy_if_missing(self._earlier_best, folder / "best.pth")
         log.info(
             "Epoch %d/%d: train %s; val %s; learning rate %.3g; %.1f s%s; saved %s",
             self.epoch,
@@ -215,7 +226,7 @@ class Trainer:
     def validate(self) -> dict[str, float]:
         """The means over validation's samples of all metrics; changes nothing."""
         means = RunningMeans()
-        with torch.no_grad(), in_evaluation(self.model), preserved_random_state(self.device):
+        with without_trace(self.model, self.device):
             for x in self._batches(self.val_loader, "Val", means):
                 _, parts, x_hat = self._evaluate(x)
                 if self.window_db:
@@ -247,7 +258,8 @@ class Trainer:
 
     def _schedule(self, val_loss: float) -> None:
         before = self.optimizer.param_groups[0]["lr"]
-        self.scheduler.step(val_loss)
+        # A loss of minus infinity would stay the scheduler's best for ever.
+        self.scheduler.step(val_loss if math.isfinite(val_loss) else math.inf)
         after = self.optimizer.param_groups[0]["lr"]
         if after != before:
             log.info("Learning rate cut from %.3g to %.3g", before, after)
@@ -268,7 +280,7 @@ class Trainer:
 
     def log_images(self) -> None:
         """Logs `Reconstructions/triple_view` of the first samples of the validation data."""
-        with torch.no_grad(), in_evaluation(self.model), preserved_random_state(self.device):
+        with without_trace(self.model, self.device):
             originals = self._example_images()
             with autocast(self.device, self.dtype):
                 reconstructions, _ = self.model(originals)
@@ -295,7 +307,9 @@ class Trainer:
             "epoch": self.epoch,
             "global_step": self.global_step,
             "model_state_dict": self.model.state_dict(),
+            "optimizer": type(self.optimizer).__name__,
             "optimizer_state_dict": self.optimizer.state_dict(),
+            "given_learning_rate": self.optimizer.defaults["lr"],
             "scheduler_state_dict": self.scheduler.state_dict(),
             "best_val_loss": self.best_val_loss,
             "epochs_without_improvement": self.epochs_without_improvement,
@@ -308,22 +322,27 @@ class Trainer:
     def load_checkpoint(self, path: str | os.PathLike[str]) -> None:
         """Restores model, optimizer, scheduler, counters, best loss and history.
 
-        Training goes on with the epoch after the one that the checkpoint was written at.
+        Training goes on with the epoch after the one that the checkpoint was written at. Settings
+        of optimizer and scheduler stay those of this trainer; so does the learning rate, where it
+        is another one than the checkpoint's run was given.
 
         Raises:
-            UserError: the file is missing, damaged, no checkpoint, or of another architecture.
+            UserError: the file is missing, damaged, no checkpoint, or of another architecture,
+                optimizer or scale of decibels. Nothing is changed then.
         """
         state = checkpoint.load(path)
         weights = state["model_state_dict"]
         checkpoint.check_same_architecture(path, weights, self.model.state_dict())
+        check_same_preprocessing(path, state["preprocessing_params"], self.preprocessing_params)
+        restore_optimizer(path, self.optimizer, state)
+        restore_scheduler(self.scheduler, state["scheduler_state_dict"])
         self.model.load_state_dict(weights)
-        self.optimizer.load_state_dict(state["optimizer_state_dict"])
-        self.scheduler.load_state_dict(state["scheduler_state_dict"])
         self.epoch = state["epoch"]
         self.global_step = state["global_step"]
         self.best_val_loss = state["best_val_loss"]
         self.epochs_without_improvement = state["epochs_without_improvement"]
         self.history = list(state["history"])
+        self._earlier_best = Path(path).with_name("best.pth")
         log.info("Resumed from %s after epoch %d", path, self.epoch)
 
     def _log_start(self) -> None:
@@ -332,18 +351,6 @@ class Trainer:
         name = torch.cuda.get_device_name(self.device) if self.device.type == "cuda" else "CPU"
         threads = f", {torch.get_num_threads()} threads" if self.device.type == "cpu" else ""
         log.info("Device: %s%s, precision %s", name, threads, str(self.dtype).split(".")[1])
-
-
-@contextmanager
-def in_evaluation(model: nn.Module) -> Iterator[None]:
-    """The model in evaluation mode; afterwards each of its modules in the mode it was in."""
-    modes = {module: module.training for module in model.modules()}
-    model.eval()
-    try:
-        yield
-    finally:
-        for module, mode in modes.items():
-            module.training = mode
 
 
 def _listed(metrics: Mapping[str, float]) -> str:

@@ -15,7 +15,7 @@ from sar_codec.errors import UserError
 from sar_codec.losses import CombinedLoss
 from sar_codec.models.autoencoder import SARAutoencoder
 from sar_codec.training import checkpoint
-from sar_codec.training.optimizers import adamw
+from sar_codec.training.optimizers import adam, adamw
 from sar_codec.training.trainer import Trainer
 
 PARAMS = {"vmin": 14.77, "vmax": 24.54}
@@ -28,7 +28,8 @@ def small_model(**settings: Any) -> SARAutoencoder:
 
 
 def trainer_for(images: Batches, run_dir: Path, **settings: Any) -> Trainer:
-    settings = {"precision": "fp32", "preprocessing_params": PARAMS, "run_dir": run_dir} | settings
+    settings = {"device": "cpu", "precision": "fp32", "run_dir": run_dir} | settings
+    settings.setdefault("preprocessing_params", PARAMS)
     model = settings.pop("model", None) or small_model()
     loss_fn = settings.pop("loss_fn", CombinedLoss())
     return Trainer(model, images, settings.pop("val", images), loss_fn, **settings)
@@ -183,7 +184,7 @@ def test_training_stops_early_and_says_why(
     assert "best validation loss 2 in epoch 2" in caplog.text
 
 
-@pytest.mark.parametrize("bad", [math.nan, math.inf])
+@pytest.mark.parametrize("bad", [math.nan, math.inf, -math.inf])
 def test_a_loss_that_is_not_finite_is_no_improvement(
     smooth_images: Batches, tmp_path: Path, bad: float
 ) -> None:
@@ -296,6 +297,94 @@ def test_another_architecture_is_refused_and_nothing_is_changed(
     assert other.epoch == 0
 
 
+def resumable(images: Batches, run_dir: Path, lr: float, **settings: Any) -> Trainer:
+    model = small_model()
+    optimizer = adam(model.parameters(), lr=lr, weight_decay=settings.pop("weight_decay", 0.0))
+    return trainer_for(images, run_dir, model=model, optimizer=optimizer, **settings)
+
+
+def test_settings_given_when_resuming_take_effect(
+    smooth_images: Batches, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level("INFO")
+    resumable(smooth_images, tmp_path, lr=1e-3).train(1)
+    new = {"weight_decay": 0.1, "lr_patience": 3, "lr_factor": 0.1}
+    resumed = resumable(smooth_images, tmp_path / "b", lr=1e-4, **new)
+    resumed.load_checkpoint(tmp_path / "checkpoints" / "latest.pth")
+    group = resumed.optimizer.param_groups[0]
+    assert (group["lr"], group["weight_decay"]) == (1e-4, 0.1)
+    assert (resumed.scheduler.patience, resumed.scheduler.factor) == (3, 0.1)
+    assert "Learning rate 0.0001 as given now, 0.001 in the checkpoint" in caplog.text
+
+
+def test_a_learning_rate_cut_before_resuming_stays_cut(
+    smooth_images: Batches, tmp_path: Path
+) -> None:
+    first = resumable(smooth_images, tmp_path, lr=1e-3)
+    first.optimizer.param_groups[0]["lr"] = 1e-5
+    first.train(1)
+    resumed = resumable(smooth_images, tmp_path / "b", lr=1e-3)
+    resumed.load_checkpoint(tmp_path / "checkpoints" / "latest.pth")
+    assert resumed.optimizer.param_groups[0]["lr"] == 1e-5
+    assert resumed.optimizer.state_dict()["state"], "the moments are lost"
+
+
+def test_another_optimizer_is_refused(smooth_images: Batches, tmp_path: Path) -> None:
+    trainer_for(smooth_images, tmp_path).train(1)
+    model = small_model()
+    sgd = torch.optim.SGD(model.parameters(), lr=0.1)
+    resumed = trainer_for(smooth_images, tmp_path, model=model, optimizer=sgd)
+    with pytest.raises(UserError, match="its optimizer is Adam, this run's is SGD"):
+        resumed.load_checkpoint(tmp_path / "checkpoints" / "latest.pth")
+
+
+def test_another_scale_of_decibels_is_refused(smooth_images: Batches, tmp_path: Path) -> None:
+    trainer_for(smooth_images, tmp_path).train(1)
+    resumed = trainer_for(
+        smooth_images, tmp_path, preprocessing_params={"vmin": -20.0, "vmax": 24.54}
+    )
+    with pytest.raises(UserError, match=r"vmin=14.77, this run has -20.0; .* data.vmin=14.77"):
+        resumed.load_checkpoint(tmp_path / "checkpoints" / "latest.pth")
+
+
+def test_the_best_epoch_of_the_resumed_run_is_not_lost(
+    smooth_images: Batches, tmp_path: Path
+) -> None:
+    scripted = {"val": smooth_images[:1]}
+    losses = ScriptedLosses([1.0])
+    trainer_for(smooth_images, tmp_path / "a", loss_fn=losses, **scripted).train(1)
+    losses = ScriptedLosses([2.0, 0.5])
+    resumed = trainer_for(smooth_images, tmp_path / "b", loss_fn=losses, **scripted)
+    resumed.load_checkpoint(tmp_path / "a" / "checkpoints" / "latest.pth")
+    best = tmp_path / "b" / "checkpoints" / "best.pth"
+    resumed.train(2)
+    assert torch.load(best)["epoch"] == 1
+    resumed.train(3)
+    assert torch.load(best)["epoch"] == 3
+
+
+def test_resuming_in_place_leaves_no_step_twice(smooth_images: Batches, tmp_path: Path) -> None:
+    trainer_for(smooth_images, tmp_path).train(2)
+    latest = tmp_path / "checkpoints" / "latest.pth"
+    earlier = torch.load(latest)
+    trainer_for(smooth_images, tmp_path, model=small_model()).train(1)  # as if it had died there
+    torch.save(earlier, latest)
+    resumed = trainer_for(smooth_images, tmp_path)
+    resumed.load_checkpoint(latest)
+    resumed.train(4)
+    assert [event.step for event in events_of(tmp_path).Scalars("val/loss")] == [1, 3, 4]
+
+
+def test_a_folder_that_cannot_be_written_is_told_before_training(
+    smooth_images: Batches, tmp_path: Path
+) -> None:
+    (tmp_path / "file").touch()
+    trainer = trainer_for(smooth_images, tmp_path / "file" / "run")
+    with pytest.raises(UserError, match="cannot be written"):
+        trainer.train(1)
+    assert trainer.global_step == 0
+
+
 def test_compiled_checkpoints_load_either_way(smooth_images: Batches, tmp_path: Path) -> None:
     compiled = trainer_for(smooth_images, tmp_path / "a", compile=True)
     compiled._forward = torch.compile(compiled.model, backend="eager")  # as ours, in no time
@@ -375,7 +464,7 @@ def test_a_run_that_fails_before_an_epoch_ends_leaves_no_half_of_one(tmp_path: P
     trainer = trainer_for(Broken([torch.zeros(1, 1, 16, 16)]), tmp_path / "run")
     with pytest.raises(UserError, match=r"x\.tif"):
         trainer.train(1)
-    assert not (tmp_path / "run").exists()
+    assert not list((tmp_path / "run").iterdir())
 
 
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
