@@ -135,10 +135,10 @@ class Trainer:
         self._log_start()
         began_at = self.epoch
         try:
-            if self._should_go_on(epochs, early_stopping_patience):
-                checkpoint.check_writable(self.run_dir)
             with logging_redirect_tqdm():
                 while self._should_go_on(epochs, early_stopping_patience):
+                    if self.epoch == began_at:
+                        checkpoint.check_writable(self.run_dir)
                     self._run_epoch(epochs)
         finally:
             self.tracker.close()

@@ -9,6 +9,7 @@ from torch import Tensor
 
 from sar_codec.data.datasets import FixedPatches, PatchLoader, PositionSampler, RandomPatches
 from sar_codec.data.patches import Area, Windows, survey
+from sar_codec.errors import UserError
 
 Scenes = Callable[..., Any]
 MakeWindows = Callable[..., list[Windows]]
@@ -261,3 +262,17 @@ def test_batches_do_not_depend_on_the_global_generators(areas: list[Windows]) ->
     np.random.seed(1)
     random.seed(1)
     assert torch.equal(epoch_of(loader(dataset), 2), expected)
+
+
+@pytest.mark.parametrize("num_workers", [0, 1])
+def test_a_file_that_goes_bad_during_training_is_one_line(
+    windows: MakeWindows, monkeypatch: pytest.MonkeyPatch, num_workers: int
+) -> None:
+    def cut_short(*window: int) -> None:
+        raise UserError("x.tif: cannot be read at row 0")
+
+    dataset = random_patches(windows((48, 48)))
+    monkeypatch.setattr(type(dataset.areas[0].area.scene), "read", cut_short)
+    with pytest.raises(UserError) as refusal:
+        next(iter(loader(dataset, num_workers)))
+    assert str(refusal.value) == "x.tif: cannot be read at row 0"
