@@ -15,6 +15,7 @@ from torch.optim.lr_scheduler import ReduceLROnPlateau
 from tqdm.contrib.logging import logging_redirect_tqdm
 
 from sar_codec import metrics
+from sar_codec.errors import UserError
 from sar_codec.training import checkpoint
 from sar_codec.training.device import (
     Precision,
@@ -238,6 +239,8 @@ class Trainer:
     def _batches(self, loader: Batches, phase: str, means: RunningMeans) -> Iterator[Tensor]:
         if hasattr(loader, "set_epoch"):
             loader.set_epoch(self.epoch)
+        if not len(loader):
+            raise UserError(f"the {phase.lower()} loader is empty: give it at least one batch")
         count = min(len(loader), self.limit_batches or len(loader))
         for x in followed(loader, f"Epoch {self.epoch + 1} [{phase}]", count, means):
             yield x.to(self.device, non_blocking=True)

@@ -375,6 +375,14 @@ def test_resuming_in_place_leaves_no_step_twice(smooth_images: Batches, tmp_path
     assert [event.step for event in events_of(tmp_path).Scalars("val/loss")] == [1, 3, 4]
 
 
+@pytest.mark.parametrize("empty", ["train", "val"])
+def test_an_empty_loader_is_told(smooth_images: Batches, tmp_path: Path, empty: str) -> None:
+    loaders = {"train": smooth_images, "val": smooth_images} | {empty: []}
+    trainer = trainer_for(loaders["train"], tmp_path, val=loaders["val"])
+    with pytest.raises(UserError, match=f"the {empty} loader is empty"):
+        trainer.train(1)
+
+
 def test_a_folder_that_cannot_be_written_is_told_before_training(
     smooth_images: Batches, tmp_path: Path
 ) -> None:
