@@ -50,6 +50,10 @@ def program(config_name: str) -> Callable[[Main], Callable[[], None]]:
                 sys.exit(f"error: {error}")
             except (HydraException, OmegaConfBaseException) as error:
                 sys.exit(f"error: {_explain(error, config_name)}")
+            except BrokenPipeError:
+                # Whoever read our output has left, as `head` does; there is no one to tell.
+                os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+                sys.exit(141)
             except (OSError, ValueError) as error:
                 if jobs_begun:
                     raise

@@ -287,6 +287,21 @@ def test_help_and_config_are_quick(tmp_path: Path, arguments: tuple[str, ...]) -
     assert imported.stdout == "False\n"
 
 
+def test_a_reader_that_leaves_early_is_no_error(tmp_path: Path) -> None:
+    reading, writing = os.pipe()
+    os.close(reading)
+    done = subprocess.run(
+        [sys.executable, "-m", "sar_codec.train", "--help"],
+        cwd=tmp_path,
+        stdout=writing,
+        stderr=subprocess.PIPE,
+        text=True,
+        check=False,
+    )
+    os.close(writing)
+    assert (done.returncode, done.stderr) == (141, "")
+
+
 def on_a_terminal(folder: Path, *arguments: str) -> str:
     """What a command draws on a terminal of 120 columns."""
     master, slave = pty.openpty()
