@@ -314,7 +314,32 @@ def test_training_images_of_the_grounds_of_validation_are_left_out(
     assert "2 training images show ground of the validation images" in caplog.text
 
 
+def test_sources_marked_val_are_for_validation(three_grounds: Path) -> None:
+    sources = [RasterSource("[02].tif"), RasterSource("1.tif", val=True)]
+    data = load(three_grounds, sources=sources)
+    assert files_of(data.train) == {"0.tif", "2.tif"} and files_of(data.val) == {"1.tif"}
+    assert [each["val"] for each in data.preprocessing_params["sources"]] == [False, True]
+
+
 # Refusals
+
+
+def test_sources_that_are_all_for_validation_are_refused(
+    three_grounds: Path, refused: Refused
+) -> None:
+    with refused("data.sources: all have val"):
+        load(three_grounds, sources=[RasterSource("*.tif", val=True)])
+
+
+@pytest.mark.parametrize(
+    "setting", [{"quantity": "db"}, {"nodata": 0.0}, {"offset_db": 1.0}, {"val_root": "x"}]
+)
+def test_settings_that_belong_into_each_source_are_refused(
+    three_grounds: Path, refused: Refused, setting: dict[str, Any]
+) -> None:
+    (name,) = setting
+    with refused(rf"data.{name}=.*: give {name.removesuffix('_root')} in each of data.sources"):
+        load(three_grounds, sources=[RasterSource("*.tif")], **setting)
 
 
 @pytest.mark.parametrize("sources", [None, []])
