@@ -21,6 +21,7 @@ def main(cfg: DictConfig) -> float:
 
     from sar_codec.training import checkpoint
     from sar_codec.training.device import pick_device
+    from sar_codec.training.resuming import find_checkpoint
     from sar_codec.training.trainer import Trainer
 
     config = plain(cfg)
@@ -30,8 +31,9 @@ def main(cfg: DictConfig) -> float:
     schedule = arguments(experiment.trainer, "trainer", Trainer.train, Trainer)
     check(experiment.trainer, "trainer", Trainer.train)
     run_dir = Path(HydraConfig.get().runtime.output_dir)
-    if experiment.resume is not None:
-        checkpoint.load(experiment.resume)  # a wrong path is told before the data is looked at
+    resume = None if experiment.resume is None else find_checkpoint(experiment.resume)
+    if resume is not None:
+        checkpoint.load(resume)  # a wrong path is told before the data is looked at
     elif (run_dir / "checkpoints").exists():
         raise UserError(
             f"{run_dir}: holds a run already; give another folder, or go on with it by "
@@ -58,8 +60,8 @@ def main(cfg: DictConfig) -> float:
         config=config,
         device=pick_device(experiment.device),
     )
-    if experiment.resume is not None:
-        trainer.load_checkpoint(experiment.resume)
+    if resume is not None:
+        trainer.load_checkpoint(resume)
     trainer.train(**schedule)
     log.info("Run: %s", run_dir)
     log.info("To look at it: tensorboard --logdir %s", run_dir)

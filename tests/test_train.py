@@ -101,6 +101,8 @@ def test_a_run_leaves_what_the_design_says_and_tells_where(
         ("model=null", "", "", "Config group"),
         ("model.width=${nope}", "", "nope", "not found"),
         ("resume=", "", "", "no such file"),
+        ("resume=last", "resume", "last", "has a checkpoint yet"),
+        ("resume=/", "resume", "/", "without checkpoints/latest.pth"),
     ],
 )
 def test_a_wrong_override_is_one_line_and_leaves_no_results(
@@ -153,6 +155,18 @@ def test_resuming(run_program: RunProgram, tmp_path: Path, key: str) -> None:
     assert run_program(main, *TINY, resume, "hydra.run.dir=third")[0] == 0
     log = (tmp_path / "third" / "training.log").read_text()
     assert "Nothing left to train: 2 of 2 epochs done" in log
+
+
+@pytest.mark.parametrize("meaning", ["outputs/second", "last"])
+def test_resuming_a_run_or_the_newest_one(
+    run_program: RunProgram, tmp_path: Path, meaning: str
+) -> None:
+    for name in ("first", "second"):
+        assert run_program(main, *TINY, f"hydra.run.dir=outputs/{name}")[0] == 0
+    more = ["trainer.epochs=3", "hydra.run.dir=outputs/a_third"]
+    assert run_program(main, *TINY, f"resume={meaning}", *more)[0] == 0
+    log = (tmp_path / "outputs" / "a_third" / "training.log").read_text()
+    assert "Resumed from outputs/second/checkpoints/latest.pth after epoch 2" in log
 
 
 def test_a_path_with_equals_signs_and_spaces_in_inner_quotes(

@@ -3,6 +3,7 @@
 import logging
 import os
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -15,6 +16,26 @@ log = logging.getLogger(__name__)
 PathLike = str | os.PathLike[str]
 # What a scheduler has been through; the rest of its state are settings.
 PLATEAU_HISTORY = ("best", "num_bad_epochs", "cooldown_counter", "last_epoch", "_last_lr")
+
+
+def find_checkpoint(resume: str, outputs: Path = Path("outputs")) -> Path:
+    """The checkpoint that `resume` means: a file, a run's folder, or "last", the newest run's.
+
+    Raises:
+        UserError: there is none.
+    """
+    if resume == "last":
+        found = list(outputs.rglob("checkpoints/latest.pth"))
+        if not found:
+            raise UserError(f"resume=last: no run below {outputs.absolute()} has a checkpoint yet")
+        return max(found, key=lambda path: path.stat().st_mtime_ns)
+    path = Path(resume)
+    if resume and path.is_dir():
+        inside = path / "checkpoints" / "latest.pth"
+        if not inside.is_file():
+            raise UserError(f"resume={resume}: a folder without checkpoints/latest.pth; give a run")
+        return inside
+    return path
 
 
 def restore_optimizer(
