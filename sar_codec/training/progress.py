@@ -66,6 +66,16 @@ def followed(batches: Batches, title: str, count: int, means: RunningMeans) -> I
                 due = time.monotonic() + interval
 
 
+def first_samples(batches: Batches, count: int) -> Tensor:
+    """The first `count` samples, or as many as there are, drawing no more batches than needed."""
+    drawn: list[Tensor] = []
+    for batch in batches:
+        drawn.append(batch)
+        if sum(map(len, drawn)) >= count:
+            break
+    return torch.cat(drawn)[:count]
+
+
 def _shown(means: RunningMeans, names: Sequence[str] = _SHOWN) -> str:
     values = means.values()
     return " ".join(f"{name}={values[name]:.4g}" for name in names if name in values)

@@ -7,9 +7,11 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from torch import nn
 from torch.optim.lr_scheduler import ReduceLROnPlateau
 
 from sar_codec.errors import UserError
+from sar_codec.training.checkpoint import check_same_architecture
 
 log = logging.getLogger(__name__)
 
@@ -38,7 +40,25 @@ def find_checkpoint(resume: str, outputs: Path = Path("outputs")) -> Path:
     return path
 
 
-def restore_optimizer(
+def restore(
+    path: PathLike,
+    state: Mapping[str, Any],
+    model: nn.Module,
+    optimizer: torch.optim.Optimizer,
+    scheduler: ReduceLROnPlateau,
+) -> None:
+    """Gives model, optimizer and scheduler back what they were at a checkpoint.
+
+    Raises:
+        UserError: it is of another architecture or optimizer; nothing is changed then.
+    """
+    check_same_architecture(path, state["model_state_dict"], model.state_dict())
+    _restore_optimizer(path, optimizer, state)
+    _restore_scheduler(scheduler, state["scheduler_state_dict"])
+    model.load_state_dict(state["model_state_dict"])
+
+
+def _restore_optimizer(
     path: PathLike, optimizer: torch.optim.Optimizer, state: Mapping[str, Any]
 ) -> None:
     """Gives an optimizer its moments back; its settings stay those it was built with.
@@ -72,7 +92,7 @@ def restore_optimizer(
             )
 
 
-def restore_scheduler(scheduler: ReduceLROnPlateau, saved: Mapping[str, Any]) -> None:
+def _restore_scheduler(scheduler: ReduceLROnPlateau, saved: Mapping[str, Any]) -> None:
     """Gives a scheduler its history back; factor and patience stay those it was built with."""
     scheduler.load_state_dict({name: saved[name] for name in PLATEAU_HISTORY if name in saved})
 

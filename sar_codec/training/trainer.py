@@ -25,12 +25,8 @@ from sar_codec.training.device import (
     pick_precision,
 )
 from sar_codec.training.optimizers import adam
-from sar_codec.training.progress import Batches, RunningMeans, followed
-from sar_codec.training.resuming import (
-    check_same_preprocessing,
-    restore_optimizer,
-    restore_scheduler,
-)
+from sar_codec.training.progress import Batches, RunningMeans, first_samples, followed
+from sar_codec.training.resuming import check_same_preprocessing, restore
 from sar_codec.training.tracking import Tracker
 from sar_codec.training.triple_view import triple_view
 from sar_codec.training.without_trace import without_trace
@@ -292,12 +288,7 @@ class Trainer:
 
     def _example_images(self) -> Tensor:
         if self._examples is None:
-            batches: list[Tensor] = []
-            for x in self.val_loader:
-                batches.append(x)
-                if sum(map(len, batches)) >= self.image_count:
-                    break
-            self._examples = torch.cat(batches)[: self.image_count].to(self.device)
+            self._examples = first_samples(self.val_loader, self.image_count).to(self.device)
         return self._examples
 
     def save_checkpoint(self, path: str | os.PathLike[str]) -> None:
@@ -334,12 +325,8 @@ class Trainer:
                 optimizer or scale of decibels. Nothing is changed then.
         """
         state = checkpoint.load(path)
-        weights = state["model_state_dict"]
-        checkpoint.check_same_architecture(path, weights, self.model.state_dict())
         check_same_preprocessing(path, state["preprocessing_params"], self.preprocessing_params)
-        restore_optimizer(path, self.optimizer, state)
-        restore_scheduler(self.scheduler, state["scheduler_state_dict"])
-        self.model.load_state_dict(weights)
+        restore(path, state, self.model, self.optimizer, self.scheduler)
         self.epoch = state["epoch"]
         self.global_step = state["global_step"]
         self.best_val_loss = state["best_val_loss"]
