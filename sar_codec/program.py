@@ -78,7 +78,7 @@ def _run_job(main: Main, cfg: DictConfig) -> Any:
         return main(cfg)
     except UserError as error:
         reason = str(error)
-    except Exception as error:
+    except Exception as error:  # logged, and raised again
         _write_to_log_file("stopped by a defect", error=error)
         raise
     _write_to_log_file(reason, error=None)

@@ -139,7 +139,7 @@ class DrawsRandomly:
 def test_validation_changes_nothing(tmp_path: Path) -> None:
     model = Dropout()
     model.dropout.train()
-    trainer = trainer_for(DrawsRandomly(), tmp_path, model=model)  # type: ignore[arg-type]
+    trainer = trainer_for(DrawsRandomly(), tmp_path, model=model)  # type: ignore[arg-type]  # no list, but sized and iterable
     modes = [module.training for module in model.modules()]
     before = {name: tensor.clone() for name, tensor in model.state_dict().items()}
     states = torch.get_rng_state(), random.getstate(), np.random.get_state()[1].tolist()
