@@ -1,6 +1,7 @@
 """Checkpoints: primitives and tensors in one file, which appears whole or not at all."""
 
 import os
+import shutil
 from collections.abc import Callable, Mapping
 from contextlib import suppress
 from pathlib import Path
@@ -115,14 +116,43 @@ def write_whole(path: Path, write: Callable[[IO[bytes]], object]) -> None:
     Raises:
         UserError: it cannot be written; what was there is intact.
     """
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
+
+    def fill(temporary: Path) -> None:
         with temporary.open("wb") as file:
             write(file)
             file.flush()
             os.fsync(file.fileno())
+
+    _put_in_place(path, fill)
+
+
+def give_same_content(source: Path, target: Path) -> None:
+    """Makes `target` what `source` is now: another name of the same bytes, or else a copy.
+
+    Files are replaced here, never changed, so the two names are as good as two files.
+
+    Raises:
+        UserError: it cannot be written; what was there is intact.
+    """
+
+    def fill(temporary: Path) -> None:
+        try:
+            temporary.hardlink_to(source)
+        except OSError:  # another filesystem, or one without links
+            shutil.copyfile(source, temporary)
+            with temporary.open("rb") as file:
+                os.fsync(file.fileno())
+
+    _put_in_place(target, fill)
+
+
+def _put_in_place(path: Path, fill: Callable[[Path], object]) -> None:
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        fill(temporary)
         temporary.replace(path)
+        temporary.unlink(missing_ok=True)  # still there where both were one file already
         folder = os.open(path.parent, os.O_RDONLY)
         try:
             os.fsync(folder)
@@ -138,12 +168,6 @@ def write_whole(path: Path, write: Callable[[IO[bytes]], object]) -> None:
             f"{path}: cannot be written ({error}); free some space there or choose another "
             "output folder"
         ) from error
-
-
-def copy_if_missing(source: Path, target: Path) -> None:
-    """Copies a file, whole or not at all, to where there is none yet."""
-    if not target.exists():
-        write_whole(target, lambda file: file.write(source.read_bytes()))
 
 
 def check_writable(folder: Path) -> None:

@@ -182,12 +182,13 @@ class Trainer:
         self.history.append(row)
         self._track(train, val, learning_rate)
         folder = self.run_dir / "checkpoints"
-        saved = ["latest.pth", "best.pth"] if improved else ["latest.pth"]
-        for name in saved:
-            self.save_checkpoint(folder / name)
-        if self._earlier_best and self._earlier_best.exists():
-            # The best epoch so far may lie in the run that this one goes on from.
-            checkpoint.copy_if_missing(self._earlier_best, folder / "best.pth")
+        latest, best = folder / "latest.pth", folder / "best.pth"
+        self.save_checkpoint(latest)
+        if improved:
+            checkpoint.give_same_content(latest, best)
+        elif self._earlier_best and self._earlier_best.exists() and not best.exists():
+            # The best epoch so far lies in the run that this one goes on from.
+            checkpoint.give_same_content(self._earlier_best, best)
         log.info(
             "Epoch %d/%d: train %s; val %s; learning rate %.3g; %.1f s%s; saved %s",
             self.epoch,
@@ -197,7 +198,7 @@ class Trainer:
             learning_rate,
             row["seconds"],
             "".join(f"; GPU {name} {gb:.2f} GB" for name, gb in gpu_memory_gb(self.device).items()),
-            ", ".join(saved),
+            "latest.pth, best.pth" if improved else "latest.pth",
         )
 
     def train_epoch(self) -> dict[str, float]:

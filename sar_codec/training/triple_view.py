@@ -8,9 +8,9 @@ from torch import Tensor
 from torchvision.transforms.functional import to_pil_image
 from torchvision.utils import make_grid
 
-# Two ramps of 128 colours in one palette: a third of the bytes of RGB, and TensorBoard's pure
+# Two ramps of 64 colours in one palette: a quarter of the bytes of RGB, and TensorBoard's pure
 # Python checksum makes a byte dear.
-LEVELS = 128
+LEVELS = 64
 GRAY, HEAT = 0, LEVELS
 BLACK, WHITE = GRAY, GRAY + LEVELS - 1
 

@@ -86,6 +86,21 @@ def test_a_failed_write_leaves_the_old_file_and_nothing_else(tmp_path: Path) -> 
     assert os.listdir(tmp_path) == ["latest.pth"]
 
 
+@pytest.mark.parametrize("links", [True, False])
+def test_the_same_content_stays_when_the_first_name_is_written_again(
+    links: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    if not links:
+        monkeypatch.setattr(Path, "hardlink_to", lambda *_: os.link(tmp_path / "none", "none"))
+    latest, best = tmp_path / "latest.pth", tmp_path / "best.pth"
+    checkpoint.save(state(epoch=1), latest)
+    for _ in range(2):  # the second time, both are the same file already
+        checkpoint.give_same_content(latest, best)
+    checkpoint.save(state(epoch=2), latest)
+    assert (checkpoint.load(latest)["epoch"], checkpoint.load(best)["epoch"]) == (2, 1)
+    assert sorted(os.listdir(tmp_path)) == ["best.pth", "latest.pth"]
+
+
 def test_a_folder_that_cannot_be_made_is_told(tmp_path: Path) -> None:
     (tmp_path / "file").touch()
     with pytest.raises(UserError, match="cannot be written"):

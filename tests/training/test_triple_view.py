@@ -4,7 +4,9 @@ import torch
 from numpy.typing import NDArray
 from PIL import Image
 
-from sar_codec.training.triple_view import _round_number_above, triple_view
+from sar_codec.training.triple_view import LEVELS, _round_number_above, triple_view
+
+HALF_A_LEVEL = 255 / (LEVELS - 1) / 2 + 0.5  # and the rounding of a colour
 
 
 def tiles(picture: Image.Image, count: int, size: int) -> NDArray[np.uint8]:
@@ -22,10 +24,10 @@ def test_originals_over_reconstructions_over_differences(count: int) -> None:
     originals = levels[:, None, None, None].expand(-1, 1, 32, 32)
     view = tiles(triple_view(originals, originals + 0.5, (-30.0, 20.0)), count, 32)
     for column, level in enumerate(levels.tolist()):
-        assert view[0, column] == pytest.approx(255 * level, abs=2)
-        assert view[1, column] == pytest.approx(255 * (level + 0.5), abs=2)
+        assert view[0, column] == pytest.approx(255 * level, abs=HALF_A_LEVEL)
+        assert view[1, column] == pytest.approx(255 * (level + 0.5), abs=HALF_A_LEVEL)
     # 25 dB on a scale that ends at 50 dB: halfway from black over red and yellow to white.
-    assert view[2] == pytest.approx(127, abs=2)
+    assert view[2] == pytest.approx(127.5, abs=HALF_A_LEVEL)
 
 
 def test_equal_images_have_a_black_difference() -> None:

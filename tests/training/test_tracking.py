@@ -1,0 +1,57 @@
+"""What TensorBoard is given."""
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+from torch import Tensor, nn
+
+from sar_codec.training.tracking import HISTOGRAM_BINS, Tracker
+
+
+@pytest.mark.parametrize(
+    ("values", "bins"),
+    [
+        (torch.randn(1000, generator=torch.Generator().manual_seed(0)), HISTOGRAM_BINS),
+        (torch.zeros(7), 1),
+        (torch.tensor(3.5), 1),
+        (torch.tensor([-1e30, 1e30]), HISTOGRAM_BINS),
+    ],
+    ids=["many", "equal", "one", "huge"],
+)
+def test_a_histogram_counts_every_value_where_it_lies(
+    values: Tensor, bins: int, tmp_path: Path
+) -> None:
+    histogram = _histogram_of(values, tmp_path)
+    assert histogram is not None
+    assert (histogram.min, histogram.max) == (values.min(), values.max())
+    assert histogram.num == values.numel()
+    assert histogram.sum == pytest.approx(float(values.double().sum()))
+    assert histogram.sum_squares == pytest.approx(float(values.double().square().sum()))
+    assert len(histogram.bucket) == len(histogram.bucket_limit) == bins
+    flat = values.double().flatten().numpy()
+    below = [np.count_nonzero(flat <= limit) for limit in histogram.bucket_limit]
+    # A value on the edge of two bins may count in either.
+    np.testing.assert_allclose(np.cumsum(histogram.bucket), below, atol=1)
+    assert sum(histogram.bucket) == values.numel()
+
+
+def test_values_that_are_not_finite_have_no_histogram(tmp_path: Path) -> None:
+    assert _histogram_of(torch.tensor([1.0, torch.nan]), tmp_path) is None
+
+
+def _histogram_of(values: Tensor, folder: Path) -> Any:
+    model = nn.Module()
+    model.weight = nn.Parameter(values)
+    tracker = Tracker(folder)
+    tracker.scalars({"x": 1.0}, 1)
+    tracker.histograms(model, 1)
+    tracker.close()
+    events = EventAccumulator(str(folder / "tensorboard"), size_guidance={"histograms": 0})
+    events.Reload()
+    if not events.Tags()["histograms"]:
+        return None
+    return events.Histograms("weights/weight")[0].histogram_value
