@@ -4,6 +4,7 @@ import functools
 import logging
 import os
 import re
+import signal
 import sys
 from collections.abc import Callable
 from typing import Any
@@ -17,6 +18,8 @@ from omegaconf.errors import OmegaConfBaseException
 
 from sar_codec.config import CONF_DIR, no_such_key
 from sar_codec.errors import UserError
+from sar_codec.run_folder import release_folders
+from sar_codec.signals import STOPPING, Stopped, raise_stopped
 
 Main = Callable[[DictConfig], Any]
 
@@ -33,6 +36,9 @@ def program(config_name: str) -> Callable[[Main], Callable[[], None]]:
         def run() -> None:
             # Hydra would print errors its own way, over several lines, and exit.
             os.environ["HYDRA_FULL_ERROR"] = "1"
+            for number in STOPPING:
+                if signal.getsignal(number) is not signal.SIG_IGN:  # as nohup leaves some
+                    signal.signal(number, raise_stopped)
             jobs_begun = 0
 
             @functools.wraps(main)
@@ -64,8 +70,12 @@ def program(config_name: str) -> Callable[[Main], Callable[[], None]]:
                     f"error: the output folder cannot be written: {cause}; "
                     "give another one with hydra.run.dir=FOLDER (or hydra.sweep.dir=FOLDER)"
                 )
+            except Stopped as stop:
+                sys.exit(128 + stop.number)
             except KeyboardInterrupt:
                 sys.exit(130)
+            finally:
+                release_folders()
 
         return run
 

@@ -2,13 +2,16 @@
 
 import logging
 from pathlib import Path
+from typing import Any
 
+from hydra import compose
 from hydra.core.hydra_config import HydraConfig
+from hydra.core.override_parser.overrides_parser import OverridesParser
 from omegaconf import DictConfig, OmegaConf
 
 from sar_codec.config import Experiment, arguments, build, check, plain, top_level
-from sar_codec.errors import UserError
 from sar_codec.program import program
+from sar_codec.run_folder import refuse_to_train_over
 
 log = logging.getLogger(__name__)
 
@@ -21,26 +24,27 @@ def main(cfg: DictConfig) -> float:
 
     from sar_codec.training import checkpoint
     from sar_codec.training.device import pick_device
-    from sar_codec.training.resuming import find_checkpoint
+    from sar_codec.training.resuming import check_can_go_on, find_checkpoint, lay_over
     from sar_codec.training.trainer import Trainer
 
     config = plain(cfg)
+    run_dir = Path(HydraConfig.get().runtime.output_dir)
+    wanted = top_level(config, Experiment).resume
+    resume = None if wanted is None else find_checkpoint(wanted, run_dir)
+    if resume is None:
+        refuse_to_train_over(run_dir)
+    else:
+        state, resume = checkpoint.load_or_previous(resume)
+        config = lay_over(state.config, config, *given_now())
+        check_can_go_on(resume, state, config)
+        record(config)
     experiment = top_level(config, Experiment)
     check(experiment.data, "data")
     check(experiment.loss, "loss")
     schedule = arguments(experiment.trainer, "trainer", Trainer.train, Trainer)
     check(experiment.trainer, "trainer", Trainer.train)
-    run_dir = Path(HydraConfig.get().runtime.output_dir)
-    resume = None if experiment.resume is None else find_checkpoint(experiment.resume)
-    if resume is not None:
-        checkpoint.load(resume)  # a wrong path is told before the data is looked at
-    elif (run_dir / "checkpoints").exists():
-        raise UserError(
-            f"{run_dir}: holds a run already; give another folder, or go on with it by "
-            f"resume={run_dir / 'checkpoints' / 'latest.pth'}"
-        )
 
-    log.info("Config:\n%s", OmegaConf.to_yaml(cfg, resolve=True))
+    log.info("Config:\n%s", OmegaConf.to_yaml(config))
     torch.manual_seed(experiment.seed)
     model = build(experiment.model, "model")
     optimizer = build(experiment.optimizer, "optimizer", params=model.parameters())
@@ -66,6 +70,23 @@ def main(cfg: DictConfig) -> float:
     log.info("Run: %s", run_dir)
     log.info("To look at it: tensorboard --logdir %s", run_dir)
     return trainer.best_val_loss
+
+
+def given_now() -> tuple[dict[str, Any], set[str]]:
+    """This command's config had it no `experiment`, and the keys that it gives values."""
+    hydra_config = HydraConfig.get()
+    overrides = OverridesParser.create().parse_overrides(list(hydra_config.overrides.task))
+    plainly = [str(each.input_line) for each in overrides if each.key_or_group != "experiment"]
+    config = compose(hydra_config.job.config_name, plainly)
+    return plain(config), {each.key_or_group for each in overrides}
+
+
+def record(config: dict[str, Any]) -> None:
+    """Writes the config that a resumed run really has over what Hydra took it for."""
+    hydra_config = HydraConfig.get()
+    if hydra_config.output_subdir is not None:
+        folder = Path(hydra_config.runtime.output_dir) / hydra_config.output_subdir
+        OmegaConf.save(OmegaConf.create(config), folder / "config.yaml")
 
 
 if __name__ == "__main__":

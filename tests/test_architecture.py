@@ -11,15 +11,20 @@ PACKAGE = Path(__file__).resolve().parent.parent / "sar_codec"
 # Everything may import errors; programs may import every layer and are imported by nothing.
 LAYERS: dict[str, set[str]] = {
     "errors": set(),
+    "files": set(),
     "config": set(),
-    "program": {"config"},
+    "signals": set(),
+    "job_log": set(),
+    "run_lock": {"files"},
+    "run_folder": {"run_lock"},
+    "program": {"config", "run_folder", "signals"},
     "metrics": set(),
     "losses": {"metrics"},
     "data": set(),
     "models": set(),
-    "training": {"losses", "metrics", "config"},
+    "training": {"losses", "metrics", "config", "files", "run_lock", "signals"},
 }
-PROGRAMS = {"train", "benchmark"}
+PROGRAMS = {"train", "benchmark", "verify_resume"}
 MODULES = sorted(PACKAGE.rglob("*.py"))
 
 

@@ -48,7 +48,7 @@ def test_a_run_leaves_what_the_design_says_and_tells_where(
         "history.csv",
         "checkpoints",
     }
-    assert sorted(os.listdir(run / "checkpoints")) == ["best.pth", "latest.pth"]
+    assert sorted(os.listdir(run / "checkpoints")) == ["best.pth", "latest.pth", "previous.pth"]
     log = (run / "training.log").read_text()
     for part in (
         "latent_channels: 16",
@@ -180,7 +180,7 @@ def test_a_path_with_equals_signs_and_spaces_in_inner_quotes(
 @pytest.mark.parametrize("damage", ["missing", "truncated", "foreign", "other architecture"])
 def test_a_bad_checkpoint_is_one_line(run_program: RunProgram, tmp_path: Path, damage: str) -> None:
     assert run_program(main, *TINY, "hydra.run.dir=first")[0] == 0
-    path = tmp_path / "first" / "checkpoints" / "latest.pth"
+    path = tmp_path / "first" / "checkpoints" / "best.pth"
     more = []
     if damage == "missing":
         path.unlink()

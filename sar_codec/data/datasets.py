@@ -1,10 +1,15 @@
 """Torch datasets and loaders over scenes: patches as image tensors in [0, 1]."""
 
+import atexit
+import multiprocessing
+import signal
 from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from typing import Any, NamedTuple
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset, Sampler
 
@@ -91,9 +96,12 @@ class FixedPatches(_Patches):
     def __len__(self) -> int:
         return len(self.windows)
 
+    def window(self, epoch: int, index: int) -> Window:
+        """Where a sample lies, the same place each epoch."""
+        return self.windows[index]
+
     def __getitem__(self, position: tuple[int, int]) -> Tensor:
-        _, index = position
-        return torch.from_numpy(self._read(self.windows[index]))[None]
+        return torch.from_numpy(self._read(self.window(*position)))[None]
 
 
 class PositionSampler(Sampler[tuple[int, int]]):
@@ -104,15 +112,19 @@ class PositionSampler(Sampler[tuple[int, int]]):
         self.seed = seed
         self.shuffle = shuffle
         self.epoch = 0
+        self.skipped = 0  # positions at the start that are left out
 
     def __len__(self) -> int:
         return self.length
 
     def __iter__(self) -> Iterator[tuple[int, int]]:
-        order = np.arange(self.length)
-        if self.shuffle:
-            order = np.random.default_rng([self.seed, self.epoch]).permutation(self.length)
-        return ((self.epoch, int(index)) for index in order)
+        return ((self.epoch, int(index)) for index in self.order()[self.skipped :])
+
+    def order(self) -> NDArray[np.int64]:
+        """The indices of the whole epoch, none left out."""
+        if not self.shuffle:
+            return np.arange(self.length)
+        return np.random.default_rng([self.seed, self.epoch]).permutation(self.length)
 
 
 class PatchLoader(DataLoader[Tensor]):
@@ -127,6 +139,8 @@ class PatchLoader(DataLoader[Tensor]):
         shuffle: bool,
     ) -> None:
         self.positions = PositionSampler(len(dataset), seed, shuffle)
+        self.patches = dataset
+        self._samples_a_batch = batch_size
         super().__init__(
             dataset,
             batch_size=batch_size,
@@ -140,11 +154,49 @@ class PatchLoader(DataLoader[Tensor]):
 
     def __iter__(self) -> Any:
         try:
-            yield from super().__iter__()
+            with _workers_deaf_to_signals():
+                batches = super().__iter__()
+            yield from batches
         except UserError as error:
             # A worker's error arrives with the worker's traceback as its message.
             raise UserError(str(error).rpartition("UserError: ")[2].strip()) from None
+        finally:
+            self.positions.skipped = 0
 
     def set_epoch(self, epoch: int) -> None:
         """Says which epoch the next iteration is."""
         self.positions.epoch = epoch
+
+    def skip(self, batches: int) -> None:
+        """Leaves out so many batches at the start of the next iteration, without making them."""
+        self.positions.skipped = batches * self._samples_a_batch
+
+    def describe(self, batch: int) -> str:
+        """Where the patches of a batch of this epoch lie, for people."""
+        first = batch * self._samples_a_batch
+        indices = self.positions.order()[first : first + self._samples_a_batch]
+        windows = [self.patches.window(self.positions.epoch, int(index)) for index in indices]
+        size = self.patches.size
+        return "; ".join(
+            f"{area.scene.name} rows {area.row + row} to {area.row + row + size - 1}, "
+            f"columns {area.column + column} to {area.column + column + size - 1}"
+            for area, row, column in windows
+        )
+
+
+@contextmanager
+def _workers_deaf_to_signals() -> Iterator[None]:
+    """A context whose child processes, for all their life, leave being stopped to their parent.
+
+    Slurm and Ctrl-C signal all processes of a job; the parent still needs its batches then.
+    """
+    stopping = (signal.SIGTERM, signal.SIGINT, signal.SIGUSR2)
+    already = set(multiprocessing.active_children())
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, stopping)
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
+        for worker in set(multiprocessing.active_children()) - already:
+            # At its end python sends SIGTERM to children and waits for them, here for ever.
+            atexit.register(worker.kill)

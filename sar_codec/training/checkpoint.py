@@ -1,32 +1,69 @@
-"""Checkpoints: primitives and tensors in one file, which appears whole or not at all."""
+"""Checkpoints: primitives and tensors in one file that knows whether it is whole."""
 
+import hashlib
+import io
+import logging
 import os
-import shutil
-from collections.abc import Callable, Mapping
-from contextlib import suppress
+from collections.abc import Mapping
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import fields
 from pathlib import Path
-from typing import IO, Any
+from typing import Annotated, Any
 
 import numpy as np
 import torch
+from annotated_types import Ge
+from pydantic import ConfigDict, ValidationError
+from pydantic.dataclasses import dataclass
 from torch import Tensor
 
 from sar_codec.errors import UserError
+from sar_codec.files import write_whole
 
-KEYS = (
-    "epoch",
-    "global_step",
-    "model_state_dict",
-    "optimizer",
-    "optimizer_state_dict",
-    "given_learning_rate",
-    "scheduler_state_dict",
-    "best_val_loss",
-    "epochs_without_improvement",
-    "config",
-    "preprocessing_params",
-    "history",
-)
+log = logging.getLogger(__name__)
+
+Row = dict[str, int | float]
+Count = Annotated[int, Ge(0)]
+
+# A file is what torch.save writes, a zip archive, with this and a SHA-256 of all before its digits
+# as the archive's comment. So torch.load reads it as it is.
+_MARK = b"sha256="
+_COMMENT_SIZE = len(_MARK) + 2 * hashlib.sha256().digest_size
+_ADVICE = "give the path of a run's checkpoints/latest.pth or best.pth"
+
+
+@dataclass(config=ConfigDict(arbitrary_types_allowed=True, extra="forbid", strict=True))
+class State:
+    """All that a run is, at an instant: the entries of a checkpoint.
+
+    Of a resumed run, these may differ from one that was never cut: `VOLATILE_METRICS` of the rows
+    in `history`, the place of the run in `config` (`resume`), and `made_with`.
+    """
+
+    epoch: Count  # epochs finished
+    batch: Count  # batches trained of the next epoch
+    global_step: Count
+    model_state_dict: dict[str, Tensor]
+    optimizer: str
+    optimizer_state_dict: dict[str, Any]
+    given_learning_rate: float
+    scheduler_state_dict: dict[str, Any]
+    best_val_loss: float
+    best_epoch: Count | None
+    epochs_without_improvement: Count
+    train_sums: dict[str, float]  # of the batches trained of the next epoch
+    bad_steps_in_row: Count
+    random_states: dict[str, Any]
+    epoch_random_states: dict[str, Any] | None  # as the next epoch began, where it has
+    config: dict[str, Any]
+    preprocessing_params: dict[str, Any]
+    history: list[Row]
+    made_with: dict[str, str | int]
+
+
+ENTRIES = tuple(each.name for each in fields(State))
+# Times: what a row of the history says of the machine, not of the model.
+VOLATILE_METRICS = ("seconds", "train_images_per_second")
 
 
 def plain(value: Any, name: str) -> Any:
@@ -51,134 +88,105 @@ def plain(value: Any, name: str) -> Any:
     raise TypeError(f"{name} is a {type(value).__name__}; expected numbers, strings, lists, dicts")
 
 
-def save(state: Mapping[str, Any], path: Path) -> None:
-    """Writes `state` so that `torch.load(path)` gives it back, on machines without a GPU too.
+def save(state: State, path: Path) -> None:
+    """Writes `state` so that `torch.load(path)` gives its entries, without a GPU too.
 
     Raises:
-        UserError: the file cannot be written; an older one of that name is intact.
+        UserError: the file cannot be written, and an older one of that name is intact; or weights
+            are not finite.
     """
-    on_cpu = _on_cpu(dict(state))
-    write_whole(path, lambda file: torch.save(on_cpu, file))
+    weights = state.model_state_dict
+    finite = torch.stack([torch.isfinite(tensor).all() for tensor in weights.values()]).tolist()
+    if not all(finite):
+        name = next(name for name, is_finite in zip(weights, finite, strict=True) if not is_finite)
+        raise UserError(
+            f"{path}: not saved, the weights {name} are not finite; the checkpoints there are of "
+            "before that; a lower optimizer.lr may help"
+        )
+    buffer = io.BytesIO()
+    torch.save({name: _on_cpu(getattr(state, name)) for name in ENTRIES}, buffer)
+    # A zip archive without a comment ends with the comment's length, which is 0.
+    body = buffer.getbuffer()[:-2]
+    tail = _COMMENT_SIZE.to_bytes(2, "little") + _MARK
+    with ThreadPoolExecutor(1) as hashing:  # beside writing, as both take as long
+        digest = hashing.submit(lambda: _digest(body, tail))
+        write_whole(path, [body, tail, digest])
 
 
-def load(path: str | os.PathLike[str]) -> dict[str, Any]:
+def load(path: str | os.PathLike[str]) -> State:
     """Reads a checkpoint onto the CPU; no code in it is run.
 
     Raises:
         UserError: there is no such file, it is damaged, or it is no checkpoint of ours.
     """
-    advice = "give the path of a run's checkpoints/latest.pth or best.pth"
-    if not Path(path).is_file():
-        raise UserError(f"{path}: no such file; {advice}")
     try:
-        state = torch.load(path, map_location="cpu", weights_only=True)
-    except Exception as error:  # what damaged bytes raise has no bounds
-        reason = str(error).strip().splitlines()[0] if str(error).strip() else "it is empty"
+        content = Path(path).read_bytes()
+    except (FileNotFoundError, IsADirectoryError):
+        raise UserError(f"{path}: no such file; {_ADVICE}") from None
+    except OSError as error:
+        raise UserError(f"{path}: cannot be read ({error.strerror}); {_ADVICE}") from None
+    _check_whole(path, memoryview(content))
+    try:
+        entries = torch.load(io.BytesIO(content), map_location="cpu", weights_only=True)
+    except Exception as error:  # what foreign bytes raise has no bounds
+        reason = str(error).strip().splitlines()[0]
+        raise UserError(f"{path}: not a checkpoint of sar_codec ({reason}); {_ADVICE}") from None
+    if not isinstance(entries, dict):
+        raise UserError(f"{path}: not a checkpoint of sar_codec, no entries; {_ADVICE}")
+    try:
+        return State(**{str(name): value for name, value in entries.items()})
+    except ValidationError as error:
+        wrong = error.errors(include_url=False, include_input=False)
+        reasons = [
+            f"{'.'.join(map(str, each['loc']))}: {each['msg'].lower()}" for each in wrong[:4]
+        ]
         raise UserError(
-            f"{path}: damaged, cut short or not a checkpoint ({reason}); {advice}"
+            f"{path}: not a checkpoint of this version of sar_codec ({'; '.join(reasons)}); "
+            f"{_ADVICE}"
         ) from None
-    missing = [key for key in KEYS if not isinstance(state, dict) or key not in state]
-    if missing:
-        raise UserError(
-            f"{path}: not a checkpoint of sar_codec, {', '.join(missing)} missing; {advice}"
-        )
-    return dict(state)
 
 
-def check_same_architecture(
-    path: str | os.PathLike[str], saved: Mapping[str, Tensor], expected: Mapping[str, Tensor]
-) -> None:
-    """Makes sure that weights fit a model.
+def load_or_previous(path: str | os.PathLike[str]) -> tuple[State, Path]:
+    """Reads a checkpoint, or `previous.pth` beside it where a `latest.pth` is damaged.
+
+    Returns:
+        The state, and the file it is from.
 
     Raises:
-        UserError: they do not; names the first tensors that differ.
+        UserError: as `load`.
     """
-    differing = [f"{name} (not in the checkpoint)" for name in expected if name not in saved]
-    differing += [f"{name} (not in the model)" for name in saved if name not in expected]
-    differing += [
-        f"{name} ({_shape(saved[name])} in the checkpoint, {_shape(tensor)} in the model)"
-        for name, tensor in expected.items()
-        if name in saved and saved[name].shape != tensor.shape
-    ]
-    if differing:
-        more = f" and {len(differing) - 4} more" if len(differing) > 4 else ""
-        raise UserError(
-            f"{path}: another architecture, {', '.join(differing[:4])}{more} differ; "
-            "give the model settings that the checkpoint was trained with"
-        )
-
-
-def write_whole(path: Path, write: Callable[[IO[bytes]], object]) -> None:
-    """Lets `write` fill a temporary file beside `path` and then puts it in its place.
-
-    Whoever opens `path` sees the old file or the new one, even after a power cut.
-
-    Raises:
-        UserError: it cannot be written; what was there is intact.
-    """
-
-    def fill(temporary: Path) -> None:
-        with temporary.open("wb") as file:
-            write(file)
-            file.flush()
-            os.fsync(file.fileno())
-
-    _put_in_place(path, fill)
-
-
-def give_same_content(source: Path, target: Path) -> None:
-    """Makes `target` what `source` is now: another name of the same bytes, or else a copy.
-
-    Files are replaced here, never changed, so the two names are as good as two files.
-
-    Raises:
-        UserError: it cannot be written; what was there is intact.
-    """
-
-    def fill(temporary: Path) -> None:
-        try:
-            temporary.hardlink_to(source)
-        except OSError:  # another filesystem, or one without links
-            shutil.copyfile(source, temporary)
-            with temporary.open("rb") as file:
-                os.fsync(file.fileno())
-
-    _put_in_place(target, fill)
-
-
-def _put_in_place(path: Path, fill: Callable[[Path], object]) -> None:
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    path = Path(path)
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        fill(temporary)
-        temporary.replace(path)
-        temporary.unlink(missing_ok=True)  # still there where both were one file already
-        folder = os.open(path.parent, os.O_RDONLY)
-        try:
-            os.fsync(folder)
-        finally:
-            os.close(folder)
-    except BaseException as error:
-        with suppress(OSError):
-            temporary.unlink()
-        # torch.save reports a full disk as a RuntimeError.
-        if not isinstance(error, OSError | RuntimeError):
+        return load(path), path
+    except UserError as error:
+        # One that is missing was mistyped; only a damaged one has another in its place.
+        if path.name != "latest.pth" or not path.is_file():
             raise
+        previous = path.with_name("previous.pth")
+        if not previous.is_file():
+            raise
+        log.warning("%s", error)
+    state = load(previous)
+    log.warning("Going on from %s instead", previous)
+    return state, previous
+
+
+def _digest(*parts: memoryview | bytes) -> bytes:
+    sha256 = hashlib.sha256()
+    for part in parts:
+        sha256.update(part)
+    return sha256.hexdigest().encode()
+
+
+def _check_whole(path: str | os.PathLike[str], content: memoryview) -> None:
+    body, comment = content[:-_COMMENT_SIZE], bytes(content[-_COMMENT_SIZE:])
+    if not comment.startswith(_MARK):
         raise UserError(
-            f"{path}: cannot be written ({error}); free some space there or choose another "
-            "output folder"
-        ) from error
-
-
-def check_writable(folder: Path) -> None:
-    """Makes sure, before hours of training, that files can be written into a folder.
-
-    Raises:
-        UserError: they cannot.
-    """
-    probe = folder / ".writable"
-    write_whole(probe, lambda file: file.write(b""))
-    probe.unlink()
+            f"{path}: cut short, or not a checkpoint of sar_codec (no checksum at its end); "
+            f"{_ADVICE}"
+        )
+    if _digest(body, _MARK) != comment.removeprefix(_MARK):
+        raise UserError(f"{path}: damaged, its checksum is another; {_ADVICE}")
 
 
 def _on_cpu(value: Any) -> Any:
@@ -189,7 +197,3 @@ def _on_cpu(value: Any) -> Any:
     if isinstance(value, list):
         return [_on_cpu(each) for each in value]
     return value
-
-
-def _shape(tensor: Tensor) -> str:
-    return "x".join(str(size) for size in tensor.shape) or "scalar"

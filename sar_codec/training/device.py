@@ -17,8 +17,11 @@ def pick_device(name: str | torch.device) -> torch.device:
         UserError: a GPU is asked for that is not there.
     """
     if name == "auto":
-        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+        name = "cuda" if torch.cuda.is_available() else "cpu"
     device = torch.device(name)
+    if device.type == "cuda":
+        # The fastest convolutions add in an order that varies, and resuming is to be exact.
+        torch.backends.cudnn.deterministic = True
     if device.type == "cuda" and (device.index or 0) >= torch.cuda.device_count():
         raise UserError(
             f"device={name}: PyTorch sees {torch.cuda.device_count()} GPUs; "
@@ -50,6 +53,17 @@ def has_native_bf16(device: torch.device) -> bool:
 def autocast(device: torch.device, dtype: torch.dtype) -> AbstractContextManager[None]:
     """A context in which `dtype` is used where it is safe; nothing for float32."""
     return torch.autocast(device.type, dtype=dtype, enabled=dtype != torch.float32)
+
+
+def made_with(device: torch.device, dtype: torch.dtype) -> dict[str, str | int]:
+    """What the last bits of results depend on besides configuration."""
+    return {
+        "torch": str(torch.__version__),
+        "device": device.type,
+        "precision": str(dtype).removeprefix("torch."),
+        "threads": torch.get_num_threads(),
+        "instructions": torch.backends.cpu.get_cpu_capability(),
+    }
 
 
 def gpu_memory_gb(device: torch.device) -> dict[str, float]:

@@ -1,9 +1,10 @@
 """How far an epoch is: a bar on a terminal, lines in the log elsewhere."""
 
 import logging
+import math
 import sys
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from itertools import islice
 from typing import Protocol
 
@@ -15,6 +16,7 @@ log = logging.getLogger(__name__)
 
 BAR_SECONDS = 0.5
 LOG_SECONDS = 30.0
+SAMPLES = "samples"
 _SHOWN = ("loss", "psnr", "ssim")
 
 
@@ -28,41 +30,74 @@ class Batches(Protocol):
 class RunningMeans:
     """Means over samples of metrics that come as means over batches.
 
-    Sums stay on the device; nothing waits for it until `values` is asked for.
+    Sums stay on the device; nothing waits for it until they are asked for.
+
+    Args:
+        sums: those of an earlier one, to go on from.
     """
 
-    def __init__(self) -> None:
-        self.samples = 0
-        self._sums: dict[str, Tensor] = {}
+    def __init__(self, sums: Mapping[str, float] | None = None) -> None:
+        self._sums: dict[str, Tensor | float] = dict(sums or {})
 
-    def add(self, metrics: dict[str, Tensor], samples: int) -> None:
-        self.samples += samples
+    def add(self, metrics: Mapping[str, Tensor], samples: int, good: Tensor | None = None) -> None:
+        """Adds a batch.
+
+        Args:
+            metrics: scalars, means over the batch.
+            samples: how many are in it.
+            good: a boolean scalar; a batch that is not good does not count.
+        """
         for name, value in metrics.items():
             weighted = value.detach().double() * samples
-            self._sums[name] = self._sums[name] + weighted if name in self._sums else weighted
+            if good is not None:
+                weighted = torch.where(good, weighted, 0.0)
+            self._sums[name] = self._sums.get(name, 0.0) + weighted
+        counted = samples if good is None else good.double() * samples
+        self._sums[SAMPLES] = self._sums.get(SAMPLES, 0) + counted
+
+    @property
+    def samples(self) -> float:
+        """How many samples counted so far; waits for the device."""
+        return float(self._sums.get(SAMPLES, 0))
+
+    def sums(self) -> dict[str, float]:
+        """The sums so far, by name, and the number of samples as `SAMPLES`."""
+        names, values = list(self._sums), list(self._sums.values())
+        device = next((each.device for each in values if isinstance(each, Tensor)), None)
+        columns = [torch.as_tensor(each, dtype=torch.float64, device=device) for each in values]
+        return dict(zip(names, torch.stack(columns).tolist(), strict=True)) if names else {}
 
     def values(self) -> dict[str, float]:
-        """The means so far, by name."""
-        if not self.samples:
-            return {}
-        sums = torch.stack(list(self._sums.values())).tolist()
-        return {name: value / self.samples for name, value in zip(self._sums, sums, strict=True)}
+        """The means so far, by name; NaN where no batch was good."""
+        sums = self.sums()
+        samples = sums.pop(SAMPLES, 0)
+        return {name: total / samples if samples else math.nan for name, total in sums.items()}
 
 
-def followed(batches: Batches, title: str, count: int, means: RunningMeans) -> Iterator[Tensor]:
-    """The first `count` batches, while showing how far it is and the means so far."""
+def followed(
+    batches: Iterator[Tensor], title: str, done: int, count: int, means: RunningMeans
+) -> Iterator[Tensor]:
+    """Batches until `count` are done, while showing how far it is and the means so far.
+
+    Args:
+        batches: those that follow the `done` ones.
+        title: of the bar.
+        done: batches that were done before.
+        count: batches in all.
+        means: what to show.
+    """
     shows_bar = sys.stderr.isatty()
     interval = BAR_SECONDS if shows_bar else LOG_SECONDS
     due = time.monotonic() + interval
-    with tqdm(total=count, desc=title, leave=False, disable=not shows_bar) as bar:
-        for done, batch in enumerate(islice(batches, count), 1):
+    with tqdm(total=count, initial=done, desc=title, leave=False, disable=not shows_bar) as bar:
+        for number, batch in enumerate(islice(batches, count - done), done + 1):
             yield batch
             bar.update()
             if time.monotonic() >= due:
                 shown = _shown(means)
                 bar.set_postfix_str(shown)
                 if not shows_bar:
-                    log.info("%s %d/%d %s", title, done, count, shown)
+                    log.info("%s %d/%d %s", title, number, count, shown)
                 due = time.monotonic() + interval
 
 

@@ -1,17 +1,18 @@
 """What a resumed run takes from its checkpoint, and what it takes from its own settings."""
 
+import copy
 import logging
 import os
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 from torch.optim.lr_scheduler import ReduceLROnPlateau
 
 from sar_codec.errors import UserError
-from sar_codec.training.checkpoint import check_same_architecture
+from sar_codec.training.checkpoint import State
 
 log = logging.getLogger(__name__)
 
@@ -20,12 +21,20 @@ PathLike = str | os.PathLike[str]
 PLATEAU_HISTORY = ("best", "num_bad_epochs", "cooldown_counter", "last_epoch", "_last_lr")
 
 
-def find_checkpoint(resume: str, outputs: Path = Path("outputs")) -> Path:
-    """The checkpoint that `resume` means: a file, a run's folder, or "last", the newest run's.
+def find_checkpoint(resume: str, run_dir: Path, outputs: Path = Path("outputs")) -> Path | None:
+    """The checkpoint that `resume` means.
+
+    Args:
+        resume: a file; a run's folder; "last", the newest run's; or "auto", this run's own, if it
+            has one.
+        run_dir: the folder of this run.
+        outputs: where "last" looks.
 
     Raises:
         UserError: there is none.
     """
+    if resume == "auto":
+        return _of_run(run_dir)
     if resume == "last":
         found = list(outputs.rglob("checkpoints/latest.pth"))
         if not found:
@@ -33,16 +42,102 @@ def find_checkpoint(resume: str, outputs: Path = Path("outputs")) -> Path:
         return max(found, key=lambda path: path.stat().st_mtime_ns)
     path = Path(resume)
     if resume and path.is_dir():
-        inside = path / "checkpoints" / "latest.pth"
-        if not inside.is_file():
+        inside = _of_run(path)
+        if inside is None:
             raise UserError(f"resume={resume}: a folder without checkpoints/latest.pth; give a run")
         return inside
     return path
 
 
+def _of_run(run_dir: Path) -> Path | None:
+    names = ("latest.pth", "previous.pth")
+    found = (run_dir / "checkpoints" / name for name in names)
+    return next((path for path in found if path.is_file()), None)
+
+
+def lay_over(
+    saved: Mapping[str, Any],
+    current: Mapping[str, Any],
+    without_experiment: Mapping[str, Any],
+    given: Iterable[str],
+) -> dict[str, Any]:
+    """The config of a run that goes on: the checkpoint's, and over it what is given now.
+
+    Args:
+        saved: the checkpoint's config.
+        current: the config of this command, of defaults and what is given.
+        without_experiment: the same, had no `experiment` been given; what that changes is given.
+        given: keys and groups on the command line: `["optimizer.lr", "trainer"]`.
+    """
+    result = copy.deepcopy(dict(saved))
+    now, plainly = flat(current), flat(without_experiment)
+    changed = [key for key, value in now.items() if key not in plainly or plainly[key] != value]
+    new = [key for key in current if key not in saved]
+    for key in [*sorted(given, key=len), *changed, *new, "resume"]:
+        _copy_entry(key.split("."), current, result)
+    return result
+
+
+def differences(saved: Mapping[str, Any], current: Mapping[str, Any]) -> dict[str, str]:
+    """What to tell of each key whose value is another one now, `resume` apart."""
+    before, now = flat(saved), flat(current)
+    keys = [key for key in {**before, **now} if key != "resume"]
+    return {
+        key: f"{key}: {now.get(key, 'nothing')} now, {before.get(key, 'nothing')} in the checkpoint"
+        for key in keys
+        if (key in before, before.get(key)) != (key in now, now.get(key))
+    }
+
+
+def check_can_go_on(path: PathLike, state: State, config: Mapping[str, Any]) -> None:
+    """Logs what is not as it was, and makes sure that the run can go on so.
+
+    Raises:
+        UserError: it cannot, with both values.
+    """
+    differing = differences(state.config, config)
+    fixed = ["model.", "seed", "optimizer._target_"]
+    if state.batch:  # inside an epoch, whose batches must stay what they are
+        fixed += ["data."]
+    refused = [
+        text
+        for key, text in differing.items()
+        if key.startswith(tuple(fixed)) and key not in ("data.num_workers",)
+    ]
+    if refused:
+        inside = ", or resume from best.pth, which ends an epoch" if state.batch else ""
+        raise UserError(
+            f"{path}: {'; '.join(refused)}; a run goes on only with what it was begun with: "
+            f"leave that out{inside}"
+        )
+    for text in differing.values():
+        log.info("Resumed with another %s", text)
+
+
+def flat(config: Mapping[str, Any], above: str = "") -> dict[str, Any]:
+    """The values of a nested config by their dotted keys; lists are values."""
+    values: dict[str, Any] = {}
+    for key, value in config.items():
+        values |= (
+            flat(value, f"{above}{key}.") if isinstance(value, Mapping) else {above + key: value}
+        )
+    return values
+
+
+def _copy_entry(keys: Sequence[str], source: Any, target: dict[str, Any]) -> None:
+    """Makes the entry at a path in `target` what it is in `source`; of a list, all of it."""
+    first, rest = keys[0], keys[1:]
+    if first not in source:
+        target.pop(first, None)
+    elif rest and isinstance(source[first], Mapping) and isinstance(target.get(first), dict):
+        _copy_entry(rest, source[first], target[first])
+    else:
+        target[first] = copy.deepcopy(source[first])
+
+
 def restore(
     path: PathLike,
-    state: Mapping[str, Any],
+    state: State,
     model: nn.Module,
     optimizer: torch.optim.Optimizer,
     scheduler: ReduceLROnPlateau,
@@ -52,15 +147,36 @@ def restore(
     Raises:
         UserError: it is of another architecture or optimizer; nothing is changed then.
     """
-    check_same_architecture(path, state["model_state_dict"], model.state_dict())
+    check_same_architecture(path, state.model_state_dict, model.state_dict())
     _restore_optimizer(path, optimizer, state)
-    _restore_scheduler(scheduler, state["scheduler_state_dict"])
-    model.load_state_dict(state["model_state_dict"])
+    _restore_scheduler(scheduler, state.scheduler_state_dict)
+    model.load_state_dict(state.model_state_dict)
 
 
-def _restore_optimizer(
-    path: PathLike, optimizer: torch.optim.Optimizer, state: Mapping[str, Any]
+def check_same_architecture(
+    path: str | os.PathLike[str], saved: Mapping[str, Tensor], expected: Mapping[str, Tensor]
 ) -> None:
+    """Makes sure that weights fit a model.
+
+    Raises:
+        UserError: they do not; names the first tensors that differ.
+    """
+    differing = [f"{name} (not in the checkpoint)" for name in expected if name not in saved]
+    differing += [f"{name} (not in the model)" for name in saved if name not in expected]
+    differing += [
+        f"{name} ({_shape(saved[name])} in the checkpoint, {_shape(tensor)} in the model)"
+        for name, tensor in expected.items()
+        if name in saved and saved[name].shape != tensor.shape
+    ]
+    if differing:
+        more = f" and {len(differing) - 4} more" if len(differing) > 4 else ""
+        raise UserError(
+            f"{path}: another architecture, {', '.join(differing[:4])}{more} differ; "
+            "give the model settings that the checkpoint was trained with"
+        )
+
+
+def _restore_optimizer(path: PathLike, optimizer: torch.optim.Optimizer, state: State) -> None:
     """Gives an optimizer its moments back; its settings stay those it was built with.
 
     The learning rate stays what the plateaus made of it, unless another one is given now than was
@@ -70,26 +186,46 @@ def _restore_optimizer(
         UserError: the moments are of another kind of optimizer.
     """
     kind = type(optimizer).__name__
-    if state["optimizer"] != kind:
+    if state.optimizer != kind:
         raise UserError(
-            f"{path}: its optimizer is {state['optimizer']}, this run's is {kind}; "
+            f"{path}: its optimizer is {state.optimizer}, this run's is {kind}; "
             "resume with the same group optimizer="
         )
+    _check_moments(path, optimizer, state.optimizer_state_dict)
     settings = [
         {name: value for name, value in group.items() if name != "params"}
         for group in optimizer.param_groups
     ]
-    optimizer.load_state_dict(state["optimizer_state_dict"])
+    optimizer.load_state_dict(state.optimizer_state_dict)
     given = optimizer.defaults["lr"]
     for group, wanted in zip(optimizer.param_groups, settings, strict=True):
         learning_rate = group["lr"]
         group.update(wanted)
-        if given == state["given_learning_rate"]:
+        if given == state.given_learning_rate:
             group["lr"] = learning_rate
         else:
             log.info(
                 "Learning rate %.3g as given now, %.3g in the checkpoint", given, learning_rate
             )
+
+
+def _check_moments(
+    path: PathLike, optimizer: torch.optim.Optimizer, saved: Mapping[str, Any]
+) -> None:
+    parameters = [each for group in optimizer.param_groups for each in group["params"]]
+    try:
+        fits = [len(group["params"]) for group in saved["param_groups"]] == [
+            len(group["params"]) for group in optimizer.param_groups
+        ] and all(
+            moment.ndim == 0 or moment.shape == parameters[number].shape
+            for number, moments in saved["state"].items()
+            for moment in moments.values()
+            if isinstance(moment, Tensor)
+        )
+    except (KeyError, TypeError, IndexError, AttributeError):
+        fits = False
+    if not fits:
+        raise UserError(f"{path}: the moments of its optimizer are not those of this model")
 
 
 def _restore_scheduler(scheduler: ReduceLROnPlateau, saved: Mapping[str, Any]) -> None:
@@ -113,3 +249,17 @@ def check_same_preprocessing(
             + "; resume with "
             + " ".join(f"data.{key}={saved.get(key)}" for key in keys)
         )
+
+
+def warn_of_differences(saved: Mapping[str, Any], current: Mapping[str, Any]) -> None:
+    """Says what of the machine is not as it was, where it changes the last bits of results."""
+    differing = [key for key in current if saved.get(key) != current[key]]
+    if differing:
+        log.warning(
+            "Resumed with %s: results will not be the same to the last bit",
+            ", ".join(f"{key} {current[key]} (was {saved.get(key)})" for key in differing),
+        )
+
+
+def _shape(tensor: Tensor) -> str:
+    return "x".join(str(size) for size in tensor.shape) or "scalar"

@@ -11,7 +11,7 @@ from tensorboard.compat.proto.summary_pb2 import Summary
 from torch import Tensor, nn
 from torch.utils.tensorboard import SummaryWriter
 
-from sar_codec.training.checkpoint import write_whole
+from sar_codec.files import write_whole
 
 HISTOGRAM_BINS = 64
 
@@ -86,7 +86,7 @@ class Tracker:
         table = csv.DictWriter(text, columns)
         table.writeheader()
         table.writerows(rows)
-        write_whole(self.run_dir / "history.csv", lambda file: file.write(text.getvalue().encode()))
+        write_whole(self.run_dir / "history.csv", [text.getvalue().encode()])
 
     def flush(self) -> None:
         if self._writer is not None:

@@ -3,8 +3,11 @@
 import logging
 import math
 import os
+import signal
 import time
 from collections.abc import Callable, Iterator, Mapping
+from contextlib import ExitStack
+from itertools import islice
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -16,17 +19,24 @@ from tqdm.contrib.logging import logging_redirect_tqdm
 
 from sar_codec import metrics
 from sar_codec.errors import UserError
+from sar_codec.run_lock import locked
+from sar_codec.signals import StopRequest, noting_signals
 from sar_codec.training import checkpoint
+from sar_codec.training.bad_steps import BadSteps, BuffersGuard, step_if
+from sar_codec.training.checkpoint import Row, State
 from sar_codec.training.device import (
     Precision,
     autocast,
     gpu_memory_gb,
+    made_with,
     pick_device,
     pick_precision,
 )
+from sar_codec.training.keeping import KeptCheckpoints
 from sar_codec.training.optimizers import adam
 from sar_codec.training.progress import Batches, RunningMeans, first_samples, followed
-from sar_codec.training.resuming import check_same_preprocessing, restore
+from sar_codec.training.random_states import random_states, restore_random_states
+from sar_codec.training.resuming import check_same_preprocessing, restore, warn_of_differences
 from sar_codec.training.tracking import Tracker
 from sar_codec.training.triple_view import triple_view
 from sar_codec.training.without_trace import without_trace
@@ -34,18 +44,22 @@ from sar_codec.training.without_trace import without_trace
 log = logging.getLogger(__name__)
 
 LossFunction = Callable[[Tensor, Tensor, Any], tuple[Tensor, dict[str, Tensor]]]
-Row = dict[str, float]
 Count = Annotated[int, Ge(1)]
 
 
 class Trainer:
     """Trains a model that gives `x_hat, z = model(x)`, and keeps what a run should leave behind.
 
-    In `run_dir`: `checkpoints/latest.pth` and `best.pth`, `tensorboard/`, `history.csv`.
+    In `run_dir`: `checkpoints/{latest,previous,best}.pth`, `tensorboard/`, `history.csv`.
+
+    A run that is cut anywhere and goes on from its latest checkpoint in a new process ends with the
+    same bits as one that was not: see `checkpoint.State` for what that leaves out.
 
     Args:
         model: image `(B, 1, H, W)` in [0, 1] -> reconstruction of the same shape, latent.
-        train_loader: a sized iterable of image tensors; `set_epoch(n)` is called if it has it.
+        train_loader: a sized iterable of image tensors. If it has them, `set_epoch(epoch)` is
+            called, `skip(batches)` to go on inside an epoch (else the batches are drawn again), and
+            `describe(batch)` to name a batch whose loss is not finite.
         val_loader: likewise.
         loss_fn: `loss, metrics = loss_fn(x_hat, x, z)`; metrics are detached scalars, means over
             the batch, with at least `loss`, `psnr` and `ssim`.
@@ -61,6 +75,9 @@ class Trainer:
         precision: of the model; losses and metrics are float32. "auto" is bf16 where it is native.
         compile: whether to run the model through `torch.compile`.
         limit_batches: at most so many batches an epoch.
+        checkpoint_every_minutes: how much of an epoch a killed run may lose.
+        max_bad_steps: so many steps in a row with a loss or gradient that is not finite end the
+            run; each of them is skipped.
         histogram_every: epochs between histograms of weights and gradients.
         image_count: columns of the triple view.
     """
@@ -83,6 +100,8 @@ class Trainer:
         precision: Precision = "auto",
         compile: bool = False,
         limit_batches: Count | None = None,
+        checkpoint_every_minutes: Annotated[float, Ge(0)] = 10.0,
+        max_bad_steps: Count = 10,
         histogram_every: Count = 10,
         image_count: Count = 4,
     ) -> None:
@@ -100,21 +119,32 @@ class Trainer:
         )
         self.run_dir = Path(run_dir)
         self.tracker = Tracker(self.run_dir)
+        self.checkpoints = KeptCheckpoints(self.run_dir)
         params = checkpoint.plain(preprocessing_params or {}, "preprocessing_params")
         self.preprocessing_params: dict[str, Any] = params
         self.config: dict[str, Any] = checkpoint.plain(config or {}, "config")
         self.max_grad_norm = max_grad_norm
         self.limit_batches = limit_batches
+        self.save_seconds = 60 * checkpoint_every_minutes
         self.histogram_every = histogram_every
         self.image_count = image_count
 
         self.epoch = 0  # epochs finished
+        self.batch = 0  # batches trained of the next one
         self.global_step = 0
         self.best_val_loss = math.inf
+        self.best_epoch: int | None = None
         self.epochs_without_improvement = 0
         self.history: list[Row] = []
+        self._bad_steps = BadSteps(max_bad_steps, self._name_of, self.device)
+        self._train_means = RunningMeans()
+        self._epoch_random_states: dict[str, Any] | None = None
+        self._resumed_from: tuple[State, Path] | None = None
+        self._has_begun = False
+        self._is_inside_epoch = False  # a checkpoint of the middle of an epoch was loaded
+        self._save_due = math.inf
+        self._stop = StopRequest()
         self._examples: Tensor | None = None
-        self._earlier_best: Path | None = None
 
     @property
     def window_db(self) -> tuple[float, float] | None:
@@ -131,29 +161,43 @@ class Trainer:
         """
         self._log_start()
         began_at = self.epoch
-        try:
-            with logging_redirect_tqdm():
+        with ExitStack() as claims, noting_signals() as self._stop, logging_redirect_tqdm():
+            try:
+                if self._resumed_in_place():
+                    self._begin(claims)
                 while self._should_go_on(epochs, early_stopping_patience):
-                    if self.epoch == began_at:
-                        checkpoint.check_writable(self.run_dir)
+                    self._begin(claims)
                     self._run_epoch(epochs)
-        finally:
-            self.tracker.close()
-        nothing = "" if self.epoch > began_at else "Nothing left to train: "
-        best_epoch = next(
-            (row["epoch"] for row in self.history if row["val_loss"] == self.best_val_loss), None
-        )
-        log.info(
-            "%s%d of %d epochs done; best validation loss %.6g in epoch %s",
-            nothing,
-            self.epoch,
-            epochs,
-            self.best_val_loss,
-            best_epoch,
-        )
+            except _Paused:
+                if self.batch:
+                    self._keep(is_best=False)
+            finally:
+                self.tracker.close()
+            self._log_end(epochs, began_at)
         return self.history
 
+    def _resumed_in_place(self) -> bool:
+        return self._resumed_from is not None and (
+            self._resumed_from[1].parent.resolve() == self.checkpoints.folder.resolve()
+        )
+
+    def _begin(self, claims: ExitStack) -> None:
+        """Before anything is written, once: takes the folder and puts it in order."""
+        if self._has_begun:
+            return
+        claims.enter_context(locked(self.run_dir))
+        claims.callback(setattr, self, "_has_begun", False)
+        self._has_begun = True
+        self.checkpoints.begin()
+        if self._resumed_from:
+            self.checkpoints.go_on_from(*self._resumed_from)
+            self._resumed_from = None
+            self.tracker.history(self.history)  # cut where the checkpoint is
+        self._save_due = time.monotonic() + self.save_seconds
+
     def _should_go_on(self, epochs: int, early_stopping_patience: int) -> bool:
+        if self._stop.number is not None:
+            return False
         if self.epochs_without_improvement >= early_stopping_patience:
             log.info(
                 "Early stopping: no improvement of the validation loss for %d epochs",
@@ -170,9 +214,10 @@ class Trainer:
         train = self.train_epoch()
         val = self.validate()
         self.epoch += 1
+        self.batch = 0
         improved = math.isfinite(val["loss"]) and val["loss"] < self.best_val_loss
         if improved:
-            self.best_val_loss = val["loss"]
+            self.best_val_loss, self.best_epoch = val["loss"], self.epoch
         self.epochs_without_improvement = 0 if improved else self.epochs_without_improvement + 1
         self._schedule(val["loss"])
         row: Row = {"epoch": self.epoch}
@@ -181,14 +226,7 @@ class Trainer:
         row |= {"learning_rate": learning_rate, "seconds": time.perf_counter() - began}
         self.history.append(row)
         self._track(train, val, learning_rate)
-        folder = self.run_dir / "checkpoints"
-        latest, best = folder / "latest.pth", folder / "best.pth"
-        self.save_checkpoint(latest)
-        if improved:
-            checkpoint.give_same_content(latest, best)
-        elif self._earlier_best and self._earlier_best.exists() and not best.exists():
-            # The best epoch so far lies in the run that this one goes on from.
-            checkpoint.give_same_content(self._earlier_best, best)
+        self._keep(improved)
         log.info(
             "Epoch %d/%d: train %s; val %s; learning rate %.3g; %.1f s%s; saved %s",
             self.epoch,
@@ -208,18 +246,51 @@ class Trainer:
             The means over its samples of all metrics, and `images_per_second`.
         """
         began = time.perf_counter()
+        if self._is_inside_epoch:
+            self._is_inside_epoch = False
+        else:
+            self.batch, self._train_means = 0, RunningMeans()
+            self._epoch_random_states = random_states(self.device)
+        before = self._train_means.samples
         self.model.train()
-        means = RunningMeans()
-        for x in self._batches(self.train_loader, "Train", means):
-            loss, parts, _ = self._evaluate(x)
-            self.optimizer.zero_grad(set_to_none=True)
-            loss.backward()
-            nn.utils.clip_grad_norm_(self.model.parameters(), self.max_grad_norm)
-            self.optimizer.step()
-            self.global_step += 1
-            means.add(parts, len(x))
-        values = self._epoch_metrics(means)  # waits for the device, so the clock is read after it
-        return values | {"images_per_second": means.samples / (time.perf_counter() - began)}
+        for x in self._batches(self.train_loader, "Train", self._train_means, self.batch):
+            self._step(x)
+            self._pause_or_save()
+        self._bad_steps.look()
+        values = self._epoch_metrics(self._train_means)  # waits for the device
+        seconds = time.perf_counter() - began
+        return values | {"images_per_second": (self._train_means.samples - before) / seconds}
+
+    def _step(self, x: Tensor) -> None:
+        """One update of the weights; none if the loss or the gradient is not finite."""
+        buffers = BuffersGuard(self.model)
+        loss, parts, _ = self._evaluate(x)
+        self.optimizer.zero_grad(set_to_none=True)
+        loss.backward()
+        norm = nn.utils.clip_grad_norm_(self.model.parameters(), self.max_grad_norm)
+        good = torch.isfinite(loss.detach()) & torch.isfinite(norm)
+        step_if(good, self.optimizer)
+        buffers.restore_unless(good)
+        self._train_means.add(parts, len(x), good)
+        self.global_step += 1
+        self.batch += 1
+        self._bad_steps.add(self.batch - 1, good)
+
+    def _pause_or_save(self) -> None:
+        """Between two steps: whether to stop here, and whether a checkpoint is due."""
+        self._pause_if_asked()
+        if time.monotonic() >= self._save_due:
+            self._keep(is_best=False)
+            log.info("Saved %s in epoch %d", self.checkpoints.latest, self.epoch + 1)
+
+    def _pause_if_asked(self) -> None:
+        if self._stop.number is not None:
+            raise _Paused
+
+    def _name_of(self, batch: int) -> str:
+        where = f"epoch {self.epoch + 1}, batch {batch + 1}"
+        describe = getattr(self.train_loader, "describe", None)
+        return f"{where} ({describe(batch)})" if describe else where
 
     def validate(self) -> dict[str, float]:
         """The means over validation's samples of all metrics; changes nothing."""
@@ -231,16 +302,41 @@ class Trainer:
                     bias_db = metrics.power_ratio_db(x_hat, x, *self.window_db).mean()
                     parts = {**parts, "bias_db": bias_db}
                 means.add(parts, len(x))
+                self._pause_if_asked()
         return self._epoch_metrics(means)
 
-    def _batches(self, loader: Batches, phase: str, means: RunningMeans) -> Iterator[Tensor]:
+    def _batches(
+        self, loader: Batches, phase: str, means: RunningMeans, done: int = 0
+    ) -> Iterator[Tensor]:
+        """The batches of this epoch that follow the `done` ones, on the device."""
         if hasattr(loader, "set_epoch"):
             loader.set_epoch(self.epoch)
         if not len(loader):
             raise UserError(f"the {phase.lower()} loader is empty: give it at least one batch")
         count = min(len(loader), self.limit_batches or len(loader))
-        for x in followed(loader, f"Epoch {self.epoch + 1} [{phase}]", count, means):
+        if done > count:
+            raise UserError(
+                f"the checkpoint lies inside an epoch, after {done} batches, and an epoch has "
+                f"{count} now: resume with the data settings and limit_batches that it had"
+            )
+        rest = self._rest_of(loader, done) if done < count else iter(())
+        for x in followed(rest, f"Epoch {self.epoch + 1} [{phase}]", done, count, means):
             yield x.to(self.device, non_blocking=True)
+
+    def _rest_of(self, loader: Batches, done: int) -> Iterator[Tensor]:
+        if not done:
+            return iter(loader)
+        if hasattr(loader, "skip"):
+            loader.skip(done)
+            return iter(loader)
+        # It may draw from the global generators: as it did when the epoch began.
+        now = random_states(self.device)
+        restore_random_states(self._epoch_random_states or now, self.device)
+        batches = iter(loader)
+        for _ in islice(batches, done):
+            pass
+        restore_random_states(now, self.device)
+        return batches
 
     def _evaluate(self, x: Tensor) -> tuple[Tensor, dict[str, Tensor], Tensor]:
         """Loss, its parts and the reconstruction, all float32."""
@@ -296,45 +392,66 @@ class Trainer:
         """Writes all that `load_checkpoint` restores; whole or not at all.
 
         Raises:
-            UserError: it cannot be written.
+            UserError: it cannot be written, or the weights are not finite.
         """
-        state = {
-            "epoch": self.epoch,
-            "global_step": self.global_step,
-            "model_state_dict": self.model.state_dict(),
-            "optimizer": type(self.optimizer).__name__,
-            "optimizer_state_dict": self.optimizer.state_dict(),
-            "given_learning_rate": self.optimizer.defaults["lr"],
-            "scheduler_state_dict": self.scheduler.state_dict(),
-            "best_val_loss": self.best_val_loss,
-            "epochs_without_improvement": self.epochs_without_improvement,
-            "config": self.config,
-            "preprocessing_params": self.preprocessing_params,
-            "history": self.history,
-        }
-        checkpoint.save(state, Path(path))
+        checkpoint.save(self.state(), Path(path))
+
+    def _keep(self, is_best: bool) -> None:
+        self.checkpoints.keep(self.state(), is_best)
+        self._save_due = time.monotonic() + self.save_seconds
+
+    def state(self) -> State:
+        """All that this run is, at this instant, its tensors not copied."""
+        self._bad_steps.look()
+        return State(
+            epoch=self.epoch,
+            batch=self.batch,
+            global_step=self.global_step,
+            model_state_dict=self.model.state_dict(),
+            optimizer=type(self.optimizer).__name__,
+            optimizer_state_dict=self.optimizer.state_dict(),
+            given_learning_rate=float(self.optimizer.defaults["lr"]),
+            scheduler_state_dict=self.scheduler.state_dict(),
+            best_val_loss=self.best_val_loss,
+            best_epoch=self.best_epoch,
+            epochs_without_improvement=self.epochs_without_improvement,
+            train_sums=self._train_means.sums() if self.batch else {},
+            bad_steps_in_row=self._bad_steps.in_row,
+            random_states=random_states(self.device),
+            epoch_random_states=self._epoch_random_states if self.batch else None,
+            config=self.config,
+            preprocessing_params=self.preprocessing_params,
+            history=self.history,
+            made_with=made_with(self.device, self.dtype),
+        )
 
     def load_checkpoint(self, path: str | os.PathLike[str]) -> None:
-        """Restores model, optimizer, scheduler, counters, best loss and history.
+        """Restores all of a run; training goes on with the next batch.
 
-        Training goes on with the epoch after the one that the checkpoint was written at. Settings
-        of optimizer and scheduler stay those of this trainer; so does the learning rate, where it
-        is another one than the checkpoint's run was given.
+        Settings of optimizer and scheduler stay those of this trainer; so does the learning rate,
+        where it is another one than the checkpoint's run was given. Of a damaged `latest.pth`,
+        `previous.pth` is taken.
 
         Raises:
             UserError: the file is missing, damaged, no checkpoint, or of another architecture,
                 optimizer or scale of decibels. Nothing is changed then.
         """
-        state = checkpoint.load(path)
-        check_same_preprocessing(path, state["preprocessing_params"], self.preprocessing_params)
-        restore(path, state, self.model, self.optimizer, self.scheduler)
-        self.epoch = state["epoch"]
-        self.global_step = state["global_step"]
-        self.best_val_loss = state["best_val_loss"]
-        self.epochs_without_improvement = state["epochs_without_improvement"]
-        self.history = list(state["history"])
-        self._earlier_best = Path(path).with_name("best.pth")
-        log.info("Resumed from %s after epoch %d", path, self.epoch)
+        state, source = checkpoint.load_or_previous(path)
+        check_same_preprocessing(source, state.preprocessing_params, self.preprocessing_params)
+        restore(source, state, self.model, self.optimizer, self.scheduler)
+        self.epoch, self.batch, self.global_step = state.epoch, state.batch, state.global_step
+        self.best_val_loss, self.best_epoch = state.best_val_loss, state.best_epoch
+        self.epochs_without_improvement = state.epochs_without_improvement
+        self.history = list(state.history)
+        self._bad_steps.in_row = state.bad_steps_in_row
+        self._train_means = RunningMeans(state.train_sums)
+        self._epoch_random_states = state.epoch_random_states
+        self._is_inside_epoch = state.batch > 0
+        self._resumed_from = state, source
+        restore_random_states(state.random_states, self.device)
+        inside = f", {state.batch} batches of the next" if state.batch else ""
+        log.info("Resumed from %s after epoch %d%s", source, self.epoch, inside)
+        warn_of_differences(state.made_with, made_with(self.device, self.dtype))
 
     def _log_start(self) -> None:
         parameters = sum(each.numel() for each in self.model.parameters())
@@ -342,6 +459,29 @@ class Trainer:
         name = torch.cuda.get_device_name(self.device) if self.device.type == "cuda" else "CPU"
         threads = f", {torch.get_num_threads()} threads" if self.device.type == "cpu" else ""
         log.info("Device: %s%s, precision %s", name, threads, str(self.dtype).split(".")[1])
+
+    def _log_end(self, epochs: int, began_at: int) -> None:
+        if self._stop.number is not None:
+            log.warning(
+                "Stopped by %s in epoch %d, after %d of its batches; to go on: resume=%s",
+                signal.Signals(self._stop.number).name,
+                self.epoch + 1,
+                self.batch,
+                self.run_dir,
+            )
+            return
+        log.info(
+            "%s%d of %d epochs done; best validation loss %.6g in epoch %s",
+            "" if self.epoch > began_at else "Nothing left to train: ",
+            self.epoch,
+            epochs,
+            self.best_val_loss,
+            self.best_epoch,
+        )
+
+
+class _Paused(Exception):
+    """Training is to stop here, between two steps."""
 
 
 def _listed(metrics: Mapping[str, float]) -> str:

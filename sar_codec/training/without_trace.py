@@ -1,12 +1,12 @@
 """Looking at a model without changing anything."""
 
-import random
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-import numpy as np
 import torch
 from torch import nn
+
+from sar_codec.training.random_states import random_states, restore_random_states
 
 
 @contextmanager
@@ -16,14 +16,12 @@ def without_trace(model: nn.Module, device: torch.device) -> Iterator[None]:
     Each module is back in its own mode, and so are the generators of python, numpy and torch.
     """
     modes = {module: module.training for module in model.modules()}
-    python, legacy_numpy = random.getstate(), np.random.get_state()
-    devices = [device] if device.type == "cuda" else []
+    states = random_states(device)
     model.eval()
     try:
-        with torch.no_grad(), torch.random.fork_rng(devices):
+        with torch.no_grad():
             yield
     finally:
-        random.setstate(python)
-        np.random.set_state(legacy_numpy)
+        restore_random_states(states, device)
         for module, mode in modes.items():
             module.training = mode

@@ -26,7 +26,7 @@ def test_without_a_terminal_there_is_a_line_in_the_log_every_so_often(
     clock = iter(range(0, 1000, 20))  # each look at it is 20 s later
     monkeypatch.setattr(progress.time, "monotonic", lambda: next(clock))
     means = RunningMeans()
-    for _ in followed([torch.zeros(2, 1)] * 4, "Epoch 3 [Train]", 4, means):
+    for _ in followed(iter([torch.zeros(2, 1)] * 4), "Epoch 3 [Train]", 0, 4, means):
         means.add({"loss": torch.tensor(0.25), "psnr": torch.tensor(30.0)}, 2)
     assert [record.getMessage() for record in caplog.records] == [
         "Epoch 3 [Train] 2/4 loss=0.25 psnr=30",
@@ -41,7 +41,7 @@ def test_on_a_terminal_there_is_a_bar_with_running_metrics(
     monkeypatch.setattr(progress, "BAR_SECONDS", 0.0)
     monkeypatch.setattr(sys.stderr, "isatty", lambda: True)
     means = RunningMeans()
-    for _ in followed([torch.zeros(2, 1)] * 2, "Epoch 1 [Val]", 2, means):
+    for _ in followed(iter([torch.zeros(2, 1)] * 2), "Epoch 1 [Val]", 0, 2, means):
         means.add({name: torch.tensor(0.5) for name in ("loss", "psnr", "ssim", "mse")}, 2)
     shown = capsys.readouterr().err
     assert "Epoch 1 [Val]" in shown
@@ -61,5 +61,5 @@ def test_no_batch_is_drawn_that_is_not_used() -> None:
                 drawn += 1
                 yield torch.zeros(1)
 
-    assert len(list(followed(Loader(), "", 3, RunningMeans()))) == 3
+    assert len(list(followed(iter(Loader()), "", 0, 3, RunningMeans()))) == 3
     assert drawn == 3

@@ -74,7 +74,7 @@ def test_two_epochs_from_python_as_the_readme_has_it(tmp_path: Path) -> None:
     assert all(names <= row.keys() for row in history)
     saved = torch.load(tmp_path / "checkpoints" / "latest.pth")
     assert saved["preprocessing_params"]["vmin"] == 14.77
-    assert set(checkpoint.KEYS) <= saved.keys()
+    assert set(checkpoint.ENTRIES) == saved.keys()
     assert saved["epoch"] == 2
     assert saved["history"] == history
 

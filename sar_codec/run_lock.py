@@ -1,0 +1,69 @@
+"""One process a run's folder."""
+
+import fcntl
+import os
+import socket
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+
+from sar_codec.errors import UserError
+from sar_codec.files import cannot_be_written
+
+_NAME = ".lock"
+_held: dict[Path, int] = {}  # folders that this process holds, and how often
+
+
+@contextmanager
+def locked(run_dir: Path) -> Iterator[None]:
+    """A context in which no other process can be in `locked` with the same folder.
+
+    Ends with the process, however it ends. Nested uses in one process are one.
+
+    Raises:
+        UserError: another process is; says which. Or the folder cannot be written.
+    """
+    key = run_dir.resolve()
+    if key in _held:
+        _held[key] += 1
+        try:
+            yield
+        finally:
+            _held[key] -= 1
+        return
+    handle = _claim(run_dir)
+    _held[key] = 1
+    try:
+        yield
+    finally:
+        del _held[key]
+        with suppress(OSError):
+            (run_dir / _NAME).unlink()
+        os.close(handle)
+
+
+def _claim(run_dir: Path) -> int:
+    path = run_dir / _NAME
+    try:
+        run_dir.mkdir(parents=True, exist_ok=True)
+        while True:
+            handle = os.open(path, os.O_RDWR | os.O_CREAT, 0o644)
+            try:
+                # Not flock, which a killed process's loader workers would hold for some seconds.
+                fcntl.lockf(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except (BlockingIOError, PermissionError):
+                owner = os.read(handle, 200).decode(errors="replace").strip() or "another process"
+                os.close(handle)
+                raise UserError(
+                    f"{run_dir}: {owner} is at work there; wait for it, stop it, or give "
+                    "another folder with hydra.run.dir=FOLDER"
+                ) from None
+            # The one before may have removed the file between our opening and our locking it.
+            if path.exists() and os.fstat(handle).st_ino == path.stat().st_ino:
+                break
+            os.close(handle)
+        os.ftruncate(handle, 0)
+        os.write(handle, f"process {os.getpid()} on {socket.gethostname()}".encode())
+    except OSError as error:
+        raise UserError(f"{cannot_be_written(run_dir, error)}: hydra.run.dir=FOLDER") from error
+    return handle

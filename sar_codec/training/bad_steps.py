@@ -1,0 +1,92 @@
+"""Steps whose loss or gradient is not finite: kept from the weights, named and counted."""
+
+import logging
+from collections.abc import Callable
+
+import torch
+from torch import Tensor, nn
+
+from sar_codec.errors import UserError
+
+log = logging.getLogger(__name__)
+
+
+class BadSteps:
+    """Counts steps that were skipped; looks at the flags without making a GPU wait each step.
+
+    Args:
+        limit: so many in a row end the run.
+        name_of: what the batch of a number was, for people.
+        device: where the flags are.
+    """
+
+    def __init__(self, limit: int, name_of: Callable[[int], str], device: torch.device) -> None:
+        self.limit = limit
+        self.name_of = name_of
+        self.in_row = 0
+        # On a CPU a flag is known at once; a GPU is asked for several together.
+        self._look_every = limit if device.type == "cuda" else 1
+        self._unseen: list[tuple[int, Tensor]] = []
+
+    def add(self, batch: int, good: Tensor) -> None:
+        """Takes note of a step.
+
+        Args:
+            batch: the batch's number in its epoch.
+            good: a boolean scalar on the device.
+
+        Raises:
+            UserError: too many in a row were bad.
+        """
+        self._unseen.append((batch, good))
+        if len(self._unseen) >= self._look_every:
+            self.look()
+
+    def look(self) -> None:
+        """Reads the flags not yet looked at, and says what was skipped.
+
+        Raises:
+            UserError: too many in a row were bad.
+        """
+        if not self._unseen:
+            return
+        flags = torch.stack([good for _, good in self._unseen]).tolist()
+        batches = [batch for batch, _ in self._unseen]
+        self._unseen.clear()
+        for batch, good in zip(batches, flags, strict=True):
+            self.in_row = 0 if good else self.in_row + 1
+            if good:
+                continue
+            name = self.name_of(batch)
+            log.warning("Step skipped, its loss or gradient is not finite: %s", name)
+            if self.in_row >= self.limit:
+                raise UserError(
+                    f"{self.in_row} steps in a row gave a loss or gradient that is not finite, the "
+                    f"last in {name}; none of them touched the weights, and the checkpoints are of "
+                    "before; look at that data, or lower optimizer.lr"
+                )
+
+
+def step_if(good: Tensor, optimizer: torch.optim.Optimizer) -> None:
+    """An optimizer's step that does nothing unless `good`, a boolean scalar on its device.
+
+    A fused optimizer looks at the flag itself, which makes no one wait; for the others a GPU is
+    waited for.
+    """
+    if optimizer.defaults.get("fused"):
+        optimizer.found_inf = (~good).float()  # type: ignore[attr-defined]  # as torch's GradScaler does
+        optimizer.step()
+    elif bool(good):
+        optimizer.step()
+
+
+class BuffersGuard:
+    """Undoes what a bad step did to a model's buffers, such as the statistics of a batch norm."""
+
+    def __init__(self, model: nn.Module) -> None:
+        self._buffers = list(model.buffers())
+        self._before = [buffer.clone() for buffer in self._buffers]
+
+    def restore_unless(self, good: Tensor) -> None:
+        for buffer, before in zip(self._buffers, self._before, strict=True):
+            buffer.copy_(torch.where(good, buffer, before))
