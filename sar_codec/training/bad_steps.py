@@ -1,10 +1,10 @@
 """Steps whose loss or gradient is not finite: kept from the weights, named and counted."""
 
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from sar_codec.errors import UserError
 
@@ -70,23 +70,17 @@ class BadSteps:
 def step_if(good: Tensor, optimizer: torch.optim.Optimizer) -> None:
     """An optimizer's step that does nothing unless `good`, a boolean scalar on its device.
 
-    A fused optimizer looks at the flag itself, which makes no one wait; for the others a GPU is
-    waited for.
+    On a GPU a fused optimizer looks at the flag itself, which makes no one wait; for the others the
+    GPU is waited for.
     """
-    if optimizer.defaults.get("fused"):
+    if good.is_cuda and optimizer.defaults.get("fused"):
         optimizer.found_inf = (~good).float()  # type: ignore[attr-defined]  # as torch's GradScaler does
         optimizer.step()
     elif bool(good):
         optimizer.step()
 
 
-class BuffersGuard:
+def restore_unless(good: Tensor, buffers: Sequence[Tensor], before: Sequence[Tensor]) -> None:
     """Undoes what a bad step did to a model's buffers, such as the statistics of a batch norm."""
-
-    def __init__(self, model: nn.Module) -> None:
-        self._buffers = list(model.buffers())
-        self._before = [buffer.clone() for buffer in self._buffers]
-
-    def restore_unless(self, good: Tensor) -> None:
-        for buffer, before in zip(self._buffers, self._before, strict=True):
-            buffer.copy_(torch.where(good, buffer, before))
+    for buffer, old in zip(buffers, before, strict=True):
+        buffer.copy_(torch.where(good, buffer, old))

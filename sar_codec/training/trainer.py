@@ -22,7 +22,7 @@ from sar_codec.errors import UserError
 from sar_codec.run_lock import locked
 from sar_codec.signals import StopRequest, noting_signals
 from sar_codec.training import checkpoint
-from sar_codec.training.bad_steps import BadSteps, BuffersGuard, step_if
+from sar_codec.training.bad_steps import BadSteps, restore_unless, step_if
 from sar_codec.training.checkpoint import Row, State
 from sar_codec.training.device import (
     Precision,
@@ -110,6 +110,7 @@ class Trainer:
         self.model = model.to(self.device, memory_format=torch.channels_last)  # type: ignore[call-overload]  # stubs lack it
         # The compiled module shares the model's parameters, whose names stay as they were.
         self._forward = torch.compile(self.model) if compile else self.model
+        self._buffers = list(self.model.buffers())
         self.train_loader = train_loader
         self.val_loader = val_loader
         self.loss_fn = loss_fn
@@ -145,6 +146,8 @@ class Trainer:
         self._save_due = math.inf
         self._stop = StopRequest()
         self._examples: Tensor | None = None
+        # The first of validation with their reconstructions, as long as the weights are those.
+        self._validated: tuple[Tensor, Tensor] | None = None
 
     @property
     def window_db(self) -> tuple[float, float] | None:
@@ -263,14 +266,16 @@ class Trainer:
 
     def _step(self, x: Tensor) -> None:
         """One update of the weights; none if the loss or the gradient is not finite."""
-        buffers = BuffersGuard(self.model)
-        loss, parts, _ = self._evaluate(x)
+        self._validated = None
+        before = [buffer.clone() for buffer in self._buffers]
+        # Holding on to the reconstruction here would keep its memory from the backward pass.
+        loss, parts = self._evaluate(x)[:2]
         self.optimizer.zero_grad(set_to_none=True)
         loss.backward()
         norm = nn.utils.clip_grad_norm_(self.model.parameters(), self.max_grad_norm)
-        good = torch.isfinite(loss.detach()) & torch.isfinite(norm)
+        good = torch.isfinite(loss.detach() + norm)
         step_if(good, self.optimizer)
-        buffers.restore_unless(good)
+        restore_unless(good, self._buffers, before)
         self._train_means.add(parts, len(x), good)
         self.global_step += 1
         self.batch += 1
@@ -295,14 +300,21 @@ class Trainer:
     def validate(self) -> dict[str, float]:
         """The means over validation's samples of all metrics; changes nothing."""
         means = RunningMeans()
+        first: list[tuple[Tensor, Tensor]] = []
         with without_trace(self.model, self.device):
             for x in self._batches(self.val_loader, "Val", means):
                 _, parts, x_hat = self._evaluate(x)
+                if sum(len(each) for each, _ in first) < self.image_count:
+                    first.append((x, x_hat))
                 if self.window_db:
                     bias_db = metrics.power_ratio_db(x_hat, x, *self.window_db).mean()
                     parts = {**parts, "bias_db": bias_db}
                 means.add(parts, len(x))
                 self._pause_if_asked()
+        images, reconstructions = (
+            torch.cat(each)[: self.image_count] for each in zip(*first, strict=True)
+        )
+        self._validated = images, reconstructions
         return self._epoch_metrics(means)
 
     def _batches(
@@ -378,8 +390,10 @@ class Trainer:
         """Logs `Reconstructions/triple_view` of the first samples of the validation data."""
         with without_trace(self.model, self.device):
             originals = self._example_images()
-            with autocast(self.device, self.dtype):
-                reconstructions, _ = self.model(originals)
+            seen, reconstructions = self._validated or (None, originals)
+            if seen is None or not torch.equal(seen, originals):
+                with autocast(self.device, self.dtype):
+                    reconstructions, _ = self.model(originals)
         picture = triple_view(originals, reconstructions.float(), self.window_db)
         self.tracker.image("Reconstructions/triple_view", picture, self.epoch)
 

@@ -8,8 +8,7 @@ from torch import Tensor
 from torchvision.transforms.functional import to_pil_image
 from torchvision.utils import make_grid
 
-# Two ramps of 64 colours in one palette: a quarter of the bytes of RGB, and TensorBoard's pure
-# Python checksum makes a byte dear.
+# Two ramps of 64 colours in one palette: a quarter of the bytes of RGB, every epoch.
 LEVELS = 64
 GRAY, HEAT = 0, LEVELS
 BLACK, WHITE = GRAY, GRAY + LEVELS - 1

@@ -7,9 +7,11 @@ import numpy as np
 import pytest
 import torch
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+from tensorboard.compat.tensorflow_stub import pywrap_tensorflow
 from torch import Tensor, nn
 
-from sar_codec.training.tracking import HISTOGRAM_BINS, Tracker
+from sar_codec.training import tracking
+from sar_codec.training.tracking import HISTOGRAM_BINS, Tracker, masked_crc32c
 
 
 @pytest.mark.parametrize(
@@ -41,6 +43,22 @@ def test_a_histogram_counts_every_value_where_it_lies(
 
 def test_values_that_are_not_finite_have_no_histogram(tmp_path: Path) -> None:
     assert _histogram_of(torch.tensor([1.0, torch.nan]), tmp_path) is None
+
+
+@pytest.mark.parametrize("data", [b"", b"a", bytes(range(256)) * 9])
+def test_the_checksum_is_tensorboards(data: bytes) -> None:
+    assert masked_crc32c(data) == pywrap_tensorflow.masked_crc32c(data)
+
+
+def test_tensorboard_writes_with_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    seen: list[bytes] = []
+    monkeypatch.setattr(tracking, "masked_crc32c", lambda data: seen.append(data) or 0)
+    tracker = Tracker(tmp_path)
+    tracker.scalars({"x": 1.0}, 1)
+    tracker.close()
+    assert seen
+    monkeypatch.undo()
+    Tracker(tmp_path / "other").writer(1).close()  # the real one is back in place
 
 
 def _histogram_of(values: Tensor, folder: Path) -> Any:
