@@ -1,7 +1,7 @@
 """Torch datasets and loaders over scenes: patches as image tensors in [0, 1]."""
 
-import atexit
 import multiprocessing
+import multiprocessing.util
 import signal
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -198,5 +198,5 @@ def _workers_deaf_to_signals() -> Iterator[None]:
     finally:
         signal.pthread_sigmask(signal.SIG_SETMASK, before)
         for worker in set(multiprocessing.active_children()) - already:
-            # At its end python sends SIGTERM to children and waits for them, here for ever.
-            atexit.register(worker.kill)
+            # At its end python sends SIGTERM to children and waits for them: here, for ever.
+            multiprocessing.util.Finalize(None, worker.kill, exitpriority=1)

@@ -9,10 +9,12 @@ import torch
 
 def random_states(device: torch.device) -> dict[str, Any]:
     """What python's, numpy's and torch's global generators would draw from next."""
+    version, words, next_gauss = random.getstate()
     numpy = dict(np.random.get_state(legacy=False))
     keys = torch.from_numpy(numpy["state"]["key"].astype(np.int64))
     states: dict[str, Any] = {
-        "python": random.getstate(),
+        # Tensors, because hundreds of numbers one by one take longer to save than a model.
+        "python": (version, torch.tensor(words), next_gauss),
         "numpy": numpy | {"state": {"key": keys, "pos": int(numpy["state"]["pos"])}},
         "torch": torch.get_rng_state(),
     }
@@ -23,7 +25,8 @@ def random_states(device: torch.device) -> dict[str, Any]:
 
 def restore_random_states(states: dict[str, Any], device: torch.device) -> None:
     """Puts the generators back to where `random_states` found them."""
-    random.setstate(states["python"])
+    version, words, next_gauss = states["python"]
+    random.setstate((version, tuple(words.tolist()), next_gauss))
     numpy = states["numpy"]
     keys = numpy["state"]["key"].numpy().astype(np.uint32)
     np.random.set_state(numpy | {"state": {"key": keys, "pos": numpy["state"]["pos"]}})

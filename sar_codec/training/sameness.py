@@ -1,0 +1,100 @@
+"""Whether two runs are the same to the last bit, and if not, what differs first."""
+
+import math
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+from torch import Tensor
+
+from sar_codec.training import checkpoint
+from sar_codec.training.checkpoint import ENTRIES, VOLATILE_METRICS, State
+
+# What may differ: where a run was asked to go on from, and on what it ran.
+_VOLATILE = {"config.resume", "made_with"}
+_VOLATILE_TAGS = ("train/images_per_second", "system/")
+
+
+def difference_of_runs(first: Path, second: Path) -> str | None:
+    """What differs first between two runs' checkpoints and TensorBoard logs; None if nothing does.
+
+    Times and places are left out: see `checkpoint.State`.
+    """
+    for name in ("latest.pth", "best.pth"):
+        states = [checkpoint.load(run / "checkpoints" / name) for run in (first, second)]
+        if found := difference_of_states(*states):
+            return f"checkpoints/{name}: {found}"
+    if found := _difference(_scalars(first), _scalars(second), ""):
+        return f"tensorboard: {found}"
+    return None
+
+
+def difference_of_states(first: State, second: State) -> str | None:
+    """What differs first between two checkpoints, times and places left out."""
+    return _difference(_lasting(first), _lasting(second), "")
+
+
+def _lasting(state: State) -> dict[str, Any]:
+    rows = [
+        {name: value for name, value in row.items() if name not in VOLATILE_METRICS}
+        for row in state.history
+    ]
+    return {name: getattr(state, name) for name in ENTRIES} | {"history": rows}
+
+
+def _difference(first: Any, second: Any, path: str) -> str | None:
+    if path in _VOLATILE:
+        return None
+    if type(first) is not type(second):
+        return f"{path}: {type(first).__name__} and {type(second).__name__}"
+    if isinstance(first, Mapping):
+        if first.keys() != second.keys():
+            return f"{path}: only one has {', '.join(map(str, first.keys() ^ second.keys()))}"
+        pairs = [(str(key), first[key], second[key]) for key in first]
+    elif isinstance(first, Sequence) and not isinstance(first, str):
+        if len(first) != len(second):
+            return f"{path}: {len(first)} and {len(second)} entries"
+        pairs = [(str(index), *both) for index, both in enumerate(zip(first, second, strict=True))]
+    else:
+        return None if _same_bits(first, second) else f"{path}: {_told(first, second)}"
+    found = (_difference(*both, f"{path}.{key}" if path else key) for key, *both in pairs)
+    return next((each for each in found if each), None)
+
+
+def _same_bits(first: Any, second: Any) -> bool:
+    if isinstance(first, Tensor):
+        return (
+            first.dtype == second.dtype
+            and first.shape == second.shape
+            and torch.equal(_as_bytes(first), _as_bytes(second))
+        )
+    if isinstance(first, float) and math.isnan(first):
+        return math.isnan(second)
+    return bool(first == second)
+
+
+def _as_bytes(tensor: Tensor) -> Tensor:
+    return tensor.contiguous().flatten().view(torch.uint8)
+
+
+def _told(first: Any, second: Any) -> str:
+    if not isinstance(first, Tensor):
+        return f"{first!r} and {second!r}"
+    if first.shape != second.shape or first.dtype != second.dtype:
+        return f"{first.dtype} {list(first.shape)} and {second.dtype} {list(second.shape)}"
+    differing = int((first != second).sum())
+    largest = float((first.double() - second.double()).abs().max())
+    return f"{differing} of {first.numel()} values differ, by up to {largest:.3g}"
+
+
+def _scalars(run_dir: Path) -> dict[str, list[tuple[int, float]]]:
+    """What TensorBoard shows of a run: by tag, step and value in the order of the file."""
+    events = EventAccumulator(str(run_dir / "tensorboard"), size_guidance={"scalars": 0})
+    events.Reload()
+    return {
+        tag: [(event.step, event.value) for event in events.Scalars(tag)]
+        for tag in sorted(events.Tags()["scalars"])
+        if not tag.startswith(_VOLATILE_TAGS)
+    }

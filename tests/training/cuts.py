@@ -1,0 +1,152 @@
+"""Runs that are cut at a given place, each in a process of its own."""
+
+import multiprocessing
+import os
+import random
+import signal
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from sar_codec.data.sources import synthetic
+from sar_codec.losses import CombinedLoss
+from sar_codec.training.optimizers import adam
+from sar_codec.training.resuming import find_checkpoint
+from sar_codec.training.trainer import Trainer
+
+EPOCHS = 24
+BATCHES = 6  # of an epoch
+
+_processes = multiprocessing.get_context("forkserver")
+# What takes long to import; not this module, which a fork server does not find before python 3.12.
+_processes.set_forkserver_preload(["sar_codec.training.trainer", "sar_codec.data.sources"])
+
+
+@dataclass(frozen=True)
+class Cut:
+    """A place in a run, and how it ends there.
+
+    Attributes:
+        phase: "train" (after step `batch`), "val" (after batch `batch` of validation), "save" (as
+            soon as the epoch's checkpoint is there).
+        epoch: as people count them, from 1.
+        batch: likewise.
+        number: the signal.
+    """
+
+    phase: str
+    epoch: int
+    batch: int = 1
+    number: int = signal.SIGKILL
+
+
+class Restless(nn.Module):
+    """A small autoencoder that draws from every global generator, and has buffers."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.layers = nn.Sequential(
+            nn.Conv2d(1, 8, 4, stride=4),
+            nn.BatchNorm2d(8),
+            nn.Dropout(0.2),
+            nn.GELU(),
+            nn.ConvTranspose2d(8, 1, 4, stride=4),
+        )
+
+    def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        noise = random.gauss(0, 0.01) + np.random.normal(0, 0.01) if self.training else 0.0
+        x_hat = self.layers(x) + noise
+        return x_hat, x_hat
+
+
+def trainer_for(run_dir: Path, **settings: Any) -> Trainer:
+    """A trainer of a run that shuffles, augments, drops out, has plateaus and stops early.
+
+    Its best epoch is the 10th, its learning rate is cut after the 13th and it stops after the 14th.
+    """
+    torch.manual_seed(0)
+    random.seed(0)
+    np.random.seed(0)
+    workers = settings.pop("num_workers", 0)
+    data = synthetic(
+        scenes=8,
+        size=48,
+        patch_size=16,
+        batch_size=9,
+        val_fraction=0.25,
+        num_workers=workers,
+        seed=3,
+    )
+    model = Restless()
+    defaults = {
+        "optimizer": adam(model.parameters(), lr=0.1),
+        "lr_patience": 2,
+        "checkpoint_every_minutes": 0.0,
+        "precision": "fp32",
+        "device": "cpu",
+        "config": {"optimizer": {"lr": 0.1}},
+    }
+    return Trainer(
+        model,
+        data.train,
+        data.val,
+        CombinedLoss(),
+        run_dir=run_dir,
+        preprocessing_params=data.preprocessing_params,
+        **(defaults | settings),
+    )
+
+
+def train(run_dir: Path, cut: Cut | None = None, **settings: Any) -> None:
+    """Trains in this process, from the folder's checkpoint if there is one, up to a cut."""
+    torch.set_num_threads(1)
+    os.fsync = lambda _: None  # a killed process loses nothing that it wrote
+    trainer = trainer_for(run_dir, **settings)
+    if cut:
+        _cut(trainer, cut)
+    checkpoint = find_checkpoint("auto", run_dir)
+    if checkpoint:
+        trainer.load_checkpoint(checkpoint)
+    trainer.train(EPOCHS, early_stopping_patience=4)
+
+
+def _cut(trainer: Trainer, cut: Cut) -> None:
+    def die_here(phase: str, batch: int) -> None:
+        epoch = trainer.epoch + (phase != "save")
+        if (phase, epoch, batch) == (cut.phase, cut.epoch, cut.batch):
+            os.kill(os.getpid(), cut.number)
+
+    def after(name: str, phase: str, batch_of: Callable[[], int]) -> None:
+        function = getattr(trainer, name)
+
+        def wrapped(*arguments: Any, **settings: Any) -> Any:
+            result = function(*arguments, **settings)
+            die_here(phase, batch_of())
+            return result
+
+        setattr(trainer, name, wrapped)
+
+    validated = 0
+
+    def count() -> int:
+        nonlocal validated
+        validated = 0 if torch.is_grad_enabled() else validated + 1
+        return validated
+
+    after("_step", "train", lambda: trainer.batch)
+    after("_evaluate", "val", count)
+    after("_keep", "save", lambda: 1)
+
+
+def in_process(function: Callable[..., object], *arguments: Any, **settings: Any) -> int:
+    """Runs a function in a new process; gives its exit code, minus the signal that killed it."""
+    process = _processes.Process(target=function, args=arguments, kwargs=settings)
+    process.start()
+    process.join(60)
+    assert process.exitcode is not None, "still running after a minute"
+    return process.exitcode

@@ -1,0 +1,96 @@
+"""A run that is cut and goes on ends as one that was not: to the last bit, wherever it was cut."""
+
+import signal
+from pathlib import Path
+from typing import Any
+
+import cuts
+import pytest
+import torch
+from cuts import BATCHES, Cut, in_process, train
+
+from sar_codec.training import checkpoint
+from sar_codec.training.sameness import difference_of_runs
+
+CUTS = {
+    "before the first checkpoint": [Cut("train", 1)],
+    "inside the first epoch": [Cut("train", 1, 3)],
+    "before the first validation": [Cut("train", 1, BATCHES)],
+    "inside the first validation": [Cut("val", 1)],
+    "at the end of an epoch": [Cut("save", 12)],
+    "at the end of the best epoch": [Cut("save", 10)],
+    "inside an epoch": [Cut("train", 13, 4)],
+    "during validation": [Cut("val", 13)],
+    "in the last epoch": [Cut("train", 14, 2)],
+    "during the last validation": [Cut("val", 14, 2)],
+    "after the last epoch": [Cut("save", 14)],
+    "twice": [Cut("train", 3, 2), Cut("val", 13)],
+    "four times in one epoch": [Cut("train", 11, batch) for batch in (1, 2, 5)] + [Cut("val", 11)],
+}
+
+
+@pytest.fixture(scope="module")
+def whole(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A run that was never cut."""
+    run_dir = tmp_path_factory.mktemp("whole")
+    assert in_process(train, run_dir) == 0
+    return run_dir
+
+
+def test_the_uncut_run_has_what_naive_resuming_loses(whole: Path) -> None:
+    state = checkpoint.load(whole / "checkpoints" / "latest.pth")
+    assert (state.epoch, state.best_epoch, state.epochs_without_improvement) == (14, 10, 4)
+    rates = [row["learning_rate"] for row in state.history]
+    assert rates[12] > rates[13]  # bad epochs counted before a cut in the 13th cause this
+    assert len({row["train_loss"] for row in state.history}) == 14
+
+
+@pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGTERM], ids=["SIGKILL", "SIGTERM"])
+@pytest.mark.parametrize("place", CUTS)
+def test_a_cut_run_ends_as_if_it_had_not_been(
+    place: str, number: int, whole: Path, tmp_path: Path
+) -> None:
+    for cut in CUTS[place]:
+        cut = Cut(cut.phase, cut.epoch, cut.batch, number)
+        assert in_process(train, tmp_path, cut) == (-9 if number == signal.SIGKILL else 1)
+    assert in_process(train, tmp_path) == 0
+    assert difference_of_runs(whole, tmp_path) is None
+
+
+@pytest.mark.parametrize(
+    "settings",
+    [
+        {"num_workers": 2},
+        {"histogram_every": 1, "image_count": 2},
+        {"checkpoint_every_minutes": 10.0},
+    ],
+    ids=["workers", "logging", "fewer checkpoints"],
+)
+def test_what_has_nothing_to_do_with_the_weights_does_not_change_them(
+    settings: dict[str, Any], whole: Path, tmp_path: Path
+) -> None:
+    cut = Cut("train", 5, 3, signal.SIGTERM)
+    assert in_process(train, tmp_path, cut, **settings) == 1
+    assert in_process(train, tmp_path, **settings) == 0
+    assert difference_of_runs(whole, tmp_path) is None
+
+
+def test_another_loader_goes_on_too_by_drawing_the_batches_again(tmp_path: Path) -> None:
+    for name, cut in (("whole", None), ("cut", Cut("train", 2, 3))):
+        assert in_process(train_from_another_loader, tmp_path / name, cut) == (-9 if cut else 0)
+    assert in_process(train_from_another_loader, tmp_path / "cut", None) == 0
+    assert difference_of_runs(tmp_path / "whole", tmp_path / "cut") is None
+
+
+def train_from_another_loader(run_dir: Path, cut: Cut | None) -> None:
+    torch.set_num_threads(1)
+    trainer = cuts.trainer_for(run_dir)
+    images = torch.rand(50, 1, 16, 16, generator=torch.Generator().manual_seed(0))
+    loader = torch.utils.data.DataLoader(images, batch_size=9, shuffle=True)  # type: ignore[arg-type]  # a tensor is a dataset
+    trainer.train_loader = loader
+    if cut:
+        cuts._cut(trainer, cut)
+    path = cuts.find_checkpoint("auto", run_dir)
+    if path:
+        trainer.load_checkpoint(path)
+    trainer.train(3)
