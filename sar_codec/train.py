@@ -20,10 +20,9 @@ log = logging.getLogger(__name__)
 def main(cfg: DictConfig) -> float:
     """Runs one experiment; returns its best validation loss, for sweepers to minimise."""
     # Here, not at the top: --help and shell completion need not wait for torch.
-    import torch
-
     from sar_codec.training import checkpoint
     from sar_codec.training.device import pick_device
+    from sar_codec.training.random_states import seed_all
     from sar_codec.training.resuming import check_can_go_on, find_checkpoint, lay_over
     from sar_codec.training.trainer import Trainer
 
@@ -45,7 +44,7 @@ def main(cfg: DictConfig) -> float:
     check(experiment.trainer, "trainer", Trainer.train)
 
     log.info("Config:\n%s", OmegaConf.to_yaml(config))
-    torch.manual_seed(experiment.seed)
+    seed_all(experiment.seed)
     model = build(experiment.model, "model")
     optimizer = build(experiment.optimizer, "optimizer", params=model.parameters())
     data = build(experiment.data, "data", seed=experiment.seed)

@@ -7,6 +7,13 @@ import numpy as np
 import torch
 
 
+def seed_all(seed: int) -> None:
+    """Seeds all of them."""
+    random.seed(seed)
+    np.random.seed(seed % 2**32)  # all that it takes
+    torch.manual_seed(seed)
+
+
 def random_states(device: torch.device) -> dict[str, Any]:
     """What python's, numpy's and torch's global generators would draw from next."""
     version, words, next_gauss = random.getstate()

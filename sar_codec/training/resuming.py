@@ -17,6 +17,8 @@ from sar_codec.training.checkpoint import State
 log = logging.getLogger(__name__)
 
 PathLike = str | os.PathLike[str]
+# What a run keeps to its end.
+ALWAYS_FIXED = ("model.", "seed", "optimizer._target_")
 # What a scheduler has been through; the rest of its state are settings.
 PLATEAU_HISTORY = ("best", "num_bad_epochs", "cooldown_counter", "last_epoch", "_last_lr")
 
@@ -96,16 +98,16 @@ def check_can_go_on(path: PathLike, state: State, config: Mapping[str, Any]) -> 
         UserError: it cannot, with both values.
     """
     differing = differences(state.config, config)
-    fixed = ["model.", "seed", "optimizer._target_"]
-    if state.batch:  # inside an epoch, whose batches must stay what they are
-        fixed += ["data."]
+    # Inside an epoch, its batches must stay what they are.
+    fixed = (*ALWAYS_FIXED, "data.") if state.batch else ALWAYS_FIXED
     refused = [
         text
         for key, text in differing.items()
-        if key.startswith(tuple(fixed)) and key not in ("data.num_workers",)
+        if key.startswith(fixed) and key not in ("data.num_workers",)
     ]
     if refused:
-        inside = ", or resume from best.pth, which ends an epoch" if state.batch else ""
+        is_inside = state.batch and not any(text.startswith(ALWAYS_FIXED) for text in refused)
+        inside = ", or resume from best.pth, which ends an epoch" if is_inside else ""
         raise UserError(
             f"{path}: {'; '.join(refused)}; a run goes on only with what it was begun with: "
             f"leave that out{inside}"

@@ -1,7 +1,7 @@
 """Whether two runs are the same to the last bit, and if not, what differs first."""
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -52,14 +52,14 @@ def _difference(first: Any, second: Any, path: str) -> str | None:
     if isinstance(first, Mapping):
         if first.keys() != second.keys():
             return f"{path}: only one has {', '.join(map(str, first.keys() ^ second.keys()))}"
-        pairs = [(str(key), first[key], second[key]) for key in first]
+        keys: Iterable[Any] = first
     elif isinstance(first, Sequence) and not isinstance(first, str):
         if len(first) != len(second):
             return f"{path}: {len(first)} and {len(second)} entries"
-        pairs = [(str(index), *both) for index, both in enumerate(zip(first, second, strict=True))]
+        keys = range(len(first))
     else:
         return None if _same_bits(first, second) else f"{path}: {_told(first, second)}"
-    found = (_difference(*both, f"{path}.{key}" if path else key) for key, *both in pairs)
+    found = (_difference(first[key], second[key], f"{path}.{key}".lstrip(".")) for key in keys)
     return next((each for each in found if each), None)
 
 

@@ -15,6 +15,7 @@ from torch import Tensor, nn
 
 from sar_codec.data.sources import synthetic
 from sar_codec.losses import CombinedLoss
+from sar_codec.training import checkpoint
 from sar_codec.training.optimizers import adam
 from sar_codec.training.resuming import find_checkpoint
 from sar_codec.training.trainer import Trainer
@@ -89,7 +90,7 @@ def trainer_for(run_dir: Path, **settings: Any) -> Trainer:
         "checkpoint_every_minutes": 0.0,
         "precision": "fp32",
         "device": "cpu",
-        "config": {"optimizer": {"lr": 0.1}},
+        "config": {},
     }
     return Trainer(
         model,
@@ -102,16 +103,30 @@ def trainer_for(run_dir: Path, **settings: Any) -> Trainer:
     )
 
 
-def train(run_dir: Path, cut: Cut | None = None, **settings: Any) -> None:
-    """Trains in this process, from the folder's checkpoint if there is one, up to a cut."""
+def train(run_dir: Path, cut: Cut | None = None, forget: str = "", **settings: Any) -> None:
+    """Trains in this process, from the folder's checkpoint if there is one, up to a cut.
+
+    Args:
+        run_dir: the folder.
+        cut: where to end.
+        forget: an entry of the checkpoint that is left as it is in a new trainer, or empty.
+        settings: for `trainer_for`; `loader` is a training loader instead of the usual one.
+    """
     torch.set_num_threads(1)
     os.fsync = lambda _: None  # a killed process loses nothing that it wrote
+    loader = settings.pop("loader", None)
     trainer = trainer_for(run_dir, **settings)
+    trainer.train_loader = loader or trainer.train_loader
     if cut:
         _cut(trainer, cut)
-    checkpoint = find_checkpoint("auto", run_dir)
-    if checkpoint:
-        trainer.load_checkpoint(checkpoint)
+    path = find_checkpoint("auto", run_dir)
+    if path:
+        state, _ = checkpoint.load_or_previous(path)
+        if forget:
+            given = {"optimizer": "", "given_learning_rate": 0.0, "preprocessing_params": {}}
+            setattr(state, forget, given.get(forget, getattr(trainer.state(), forget)))
+        checkpoint.load_or_previous = lambda path: (state, Path(path))
+        trainer.load_checkpoint(path)
     trainer.train(EPOCHS, early_stopping_patience=4)
 
 
