@@ -50,7 +50,7 @@ def noting_signals() -> Iterator[StopRequest]:
             signal.signal(number, handler)
     if request.number is not None:
         handler = before[signal.Signals(request.number)]
-        if callable(handler):
+        if callable(handler) and handler is not signal.default_int_handler:
             handler(request.number, None)
         raise Stopped(request.number)
 
