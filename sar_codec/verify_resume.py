@@ -39,6 +39,7 @@ def main(cfg: DictConfig) -> None:
     """Trains once without and once with cuts, and compares; exits with 1 if they differ."""
     from sar_codec.training.sameness import difference_of_runs
 
+    logging.getLogger("tensorboard").setLevel(logging.WARNING)
     settings = top_level(plain(cfg), Verification)
     if settings.resume is not None:
         raise UserError(f"resume={settings.resume}: this program decides that itself, leave it out")

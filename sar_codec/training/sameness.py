@@ -84,7 +84,7 @@ def _told(first: Any, second: Any) -> str:
         return f"{first!r} and {second!r}"
     if first.shape != second.shape or first.dtype != second.dtype:
         return f"{first.dtype} {list(first.shape)} and {second.dtype} {list(second.shape)}"
-    differing = int((first != second).sum())
+    differing = int((first != second).sum())  # 0 where only signs of zeros do
     largest = float((first.double() - second.double()).abs().max())
     return f"{differing} of {first.numel()} values differ, by up to {largest:.3g}"
 
