@@ -4,20 +4,16 @@ import errno
 import os
 import shutil
 from collections.abc import Callable, Sequence
-from concurrent.futures import Future
 from contextlib import suppress
 from pathlib import Path
+from typing import IO
 
 from sar_codec.errors import UserError
-
-Bytes = bytes | memoryview
-# What hides in a write and is only known when the rest of it is on its way, as a checksum is.
-Part = Bytes | Future[bytes]
 
 _PREFIX, _SUFFIX = ".", ".tmp"
 
 
-def write_whole(path: Path, parts: Sequence[Part]) -> None:
+def write_whole(path: Path, parts: Sequence[bytes]) -> None:
     """Writes `parts`, one after the other, into a temporary file and puts that in `path`'s place.
 
     Whoever opens `path` sees the old file or the new one, even after a power cut.
@@ -25,15 +21,27 @@ def write_whole(path: Path, parts: Sequence[Part]) -> None:
     Raises:
         UserError: it cannot be written; what was there is intact.
     """
+    write_whole_by(path, lambda file: file.writelines(parts), sum(map(len, parts)))
+
+
+def write_whole_by(path: Path, write: Callable[[IO[bytes]], object], size: int) -> None:
+    """As `write_whole`, of what `write` writes into the file that it is given.
+
+    Args:
+        path: of the file.
+        write: is given the temporary file.
+        size: bytes that it will write, for messages.
+
+    Raises:
+        UserError: it cannot be written; what was there is intact.
+    """
 
     def fill(temporary: Path) -> None:
         with temporary.open("wb") as file:
-            for part in parts:
-                file.write(part.result() if isinstance(part, Future) else part)
+            write(file)
             file.flush()
             os.fsync(file.fileno())
 
-    size = sum(len(part) for part in parts if not isinstance(part, Future))
     _put_in_place(path, fill, size)
 
 
@@ -87,8 +95,10 @@ def cannot_be_written(path: Path, error: BaseException, size: int | None = None)
     reason = str(error)
     if isinstance(error, OSError) and error.strerror:
         reason = error.strerror  # without the temporary file's name
-    if size is not None and free is not None and _is_about_space(error):
-        reason += f", {size:,} bytes needed, {free:,} free"
+    if free is not None and _is_about_space(error):
+        reason += (
+            f", {free:,} bytes free" if size is None else f", {size:,} bytes needed, {free:,} free"
+        )
     return UserError(
         f"{path}: cannot be written ({reason}); what was there before is intact; make it writable, "
         "free some space there or choose another output folder"

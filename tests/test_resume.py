@@ -133,6 +133,7 @@ class Running:
         self.process = subprocess.Popen(
             [*command, "hydra.run.dir=run", "resume=auto"],
             cwd=folder,
+            env=os.environ | {"OMP_NUM_THREADS": "1"},  # neighbours slow two threads ten times
             stdout=subprocess.DEVNULL,
             stderr=subprocess.PIPE,
             text=True,
@@ -147,7 +148,7 @@ class Running:
 
     def end(self) -> tuple[int, str]:
         """Its exit code and what it said on stderr."""
-        said = self.process.communicate(timeout=60)[1]
+        said = self.process.communicate(timeout=300)[1]
         return self.process.returncode, said
 
 

@@ -3,27 +3,37 @@
 import hashlib
 import io
 import logging
+import math
 import os
-from collections.abc import Mapping
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Iterator, Mapping
 from dataclasses import fields
 from pathlib import Path
-from typing import Annotated, Any
+from typing import IO, Annotated, Any
 
 import numpy as np
 import torch
-from annotated_types import Ge
-from pydantic import ConfigDict, ValidationError
+from annotated_types import Ge, Lt
+from pydantic import AfterValidator, ConfigDict, JsonValue, ValidationError
 from pydantic.dataclasses import dataclass
 from torch import Tensor
 
 from sar_codec.errors import UserError
-from sar_codec.files import write_whole
+from sar_codec.files import write_whole_by
 
 log = logging.getLogger(__name__)
 
 Row = dict[str, int | float]
-Count = Annotated[int, Ge(0)]
+Count = Annotated[int, Ge(0), Lt(2**63)]
+
+
+def _dense(tensor: Tensor) -> Tensor:
+    # A checkpoint can also hold what has no memory of its own, or is of another kind.
+    if tensor.layout is not torch.strided or tensor.is_meta or tensor.is_quantized:
+        raise ValueError("expected a dense tensor")
+    return tensor
+
+
+Weight = Annotated[Tensor, AfterValidator(_dense)]
 
 # A file is what torch.save writes, a zip archive, with this and a SHA-256 of all before its digits
 # as the archive's comment. So torch.load reads it as it is.
@@ -43,7 +53,7 @@ class State:
     epoch: Count  # epochs finished
     batch: Count  # batches trained of the next epoch
     global_step: Count
-    model_state_dict: dict[str, Tensor]
+    model_state_dict: dict[str, Weight]
     optimizer: str
     optimizer_state_dict: dict[str, Any]
     given_learning_rate: float
@@ -55,8 +65,8 @@ class State:
     bad_steps_in_row: Count
     random_states: dict[str, Any]
     epoch_random_states: dict[str, Any] | None  # as the next epoch began, where it has
-    config: dict[str, Any]
-    preprocessing_params: dict[str, Any]
+    config: dict[str, JsonValue]
+    preprocessing_params: dict[str, JsonValue]
     history: list[Row]
     made_with: dict[str, str | int]
 
@@ -95,22 +105,72 @@ def save(state: State, path: Path) -> None:
         UserError: the file cannot be written, and an older one of that name is intact; or weights
             are not finite.
     """
-    weights = state.model_state_dict
-    finite = torch.stack([torch.isfinite(tensor).all() for tensor in weights.values()]).tolist()
-    if not all(finite):
-        name = next(name for name, is_finite in zip(weights, finite, strict=True) if not is_finite)
-        raise UserError(
-            f"{path}: not saved, the weights {name} are not finite; the checkpoints there are of "
-            "before that; a lower optimizer.lr may help"
-        )
-    buffer = io.BytesIO()
-    torch.save({name: _on_cpu(getattr(state, name)) for name in ENTRIES}, buffer)
-    # A zip archive without a comment ends with the comment's length, which is 0.
-    body = buffer.getbuffer()[:-2]
-    tail = _COMMENT_SIZE.to_bytes(2, "little") + _MARK
-    with ThreadPoolExecutor(1) as hashing:  # beside writing, as both take as long
-        digest = hashing.submit(lambda: _digest(body, tail))
-        write_whole(path, [body, tail, digest])
+    for name, tensor in state.model_state_dict.items():
+        if tensor.is_floating_point() and tensor.numel() and not _is_finite(tensor):
+            raise UserError(
+                f"{path}: not saved, the weights {name} are not finite; the checkpoints there are "
+                "of before that; a lower optimizer.lr may help"
+            )
+    entries = {name: _on_cpu(getattr(state, name)) for name in ENTRIES}
+    size = sum(each.nbytes for each in _tensors(entries))
+
+    def write(file: IO[bytes]) -> None:
+        sealed = _Sealed(file)
+        try:
+            torch.save(entries, sealed)  # type: ignore[arg-type]  # it writes, and no more
+        except RuntimeError as error:  # what torch makes of a full disk
+            raise sealed.error or error from None
+        sealed.close()
+
+    write_whole_by(path, write, size)
+
+
+class _Sealed:
+    """A file that is hashed as it is written, and ends with the hash as its archive's comment."""
+
+    def __init__(self, file: IO[bytes]) -> None:
+        self.error: OSError | None = None
+        self._file = file
+        self._sha256 = hashlib.sha256()
+        self._held_back = b""
+
+    def write(self, content: bytes | memoryview) -> int:
+        # Two bytes are held back: an archive's last two are its comment's length, here 0.
+        parts: list[bytes | memoryview] = [self._held_back, memoryview(content)]
+        if len(content) < 2:
+            parts = [self._held_back + content]
+        self._held_back = bytes(parts[-1][-2:])
+        parts[-1] = parts[-1][:-2]
+        try:
+            for part in parts:
+                self._pass_on(part)
+        except OSError as error:
+            self.error = error
+            raise
+        return len(content)
+
+    def flush(self) -> None:
+        """For torch, which asks for it; what matters is flushed with the file."""
+
+    def close(self) -> None:
+        self._pass_on(_COMMENT_SIZE.to_bytes(2, "little") + _MARK)
+        self._file.write(self._sha256.hexdigest().encode())
+
+    def _pass_on(self, content: bytes | memoryview) -> None:
+        self._file.write(content)
+        self._sha256.update(content)
+
+
+def _is_finite(tensor: Tensor) -> bool:
+    # NaN is least and greatest wherever it is; isfinite takes several times as long.
+    return all(math.isfinite(each) for each in tensor.detach().aminmax())
+
+
+def _tensors(value: Any) -> Iterator[Tensor]:
+    if isinstance(value, Tensor):
+        yield value
+    for each in value.values() if isinstance(value, dict) else ():
+        yield from _tensors(each)
 
 
 def load(path: str | os.PathLike[str]) -> State:
@@ -138,7 +198,7 @@ def load(path: str | os.PathLike[str]) -> State:
     except ValidationError as error:
         wrong = error.errors(include_url=False, include_input=False)
         reasons = [
-            f"{'.'.join(map(str, each['loc']))}: {each['msg'].lower()}" for each in wrong[:4]
+            f"{'.'.join(map(str, each['loc'][:4]))}: {each['msg'].lower()}" for each in wrong[:4]
         ]
         raise UserError(
             f"{path}: not a checkpoint of this version of sar_codec ({'; '.join(reasons)}); "

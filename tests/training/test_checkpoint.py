@@ -1,5 +1,7 @@
 import os
+import time
 from pathlib import Path
+from statistics import median
 from typing import Any
 
 import numpy as np
@@ -9,6 +11,7 @@ import torch
 from sar_codec.errors import UserError
 from sar_codec.training import checkpoint
 from sar_codec.training.checkpoint import State
+from sar_codec.training.keeping import KeptCheckpoints
 
 
 def a_state(**changes: Any) -> State:
@@ -129,3 +132,18 @@ def test_what_a_notebook_passes_becomes_readable_without_trust(tmp_path: Path) -
 def test_what_cannot_be_read_back_is_refused_before_training() -> None:
     with pytest.raises(TypeError, match=r"config\.model\.0 is a set"):
         checkpoint.plain({"model": [{1, 2}]}, "config")
+
+
+@pytest.mark.slow
+def test_saving_takes_at_most_twice_as_long_as_torch_alone(tmp_path: Path) -> None:
+    weights = {f"layer{number}": torch.randn(1250, 1000) for number in range(10)}  # 50 MB
+    kept = KeptCheckpoints(tmp_path)
+    ratios = []
+    for _ in range(9):
+        began = time.perf_counter()
+        torch.save(vars(a_state(model_state_dict=weights)), tmp_path / "bare.pth")
+        between = time.perf_counter()
+        kept.keep(a_state(model_state_dict=weights), is_best=True)
+        ratios.append((time.perf_counter() - between) / (between - began))
+    print(f"\nsaving 50 MB took {median(ratios):.2f} times as long as torch.save")
+    assert median(ratios) <= 2
