@@ -1,7 +1,7 @@
 """Steps whose loss or gradient is not finite: kept from the weights, named and counted."""
 
 import logging
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable
 
 import torch
 from torch import Tensor
@@ -70,17 +70,24 @@ class BadSteps:
 def step_if(good: Tensor, optimizer: torch.optim.Optimizer) -> None:
     """An optimizer's step that does nothing unless `good`, a boolean scalar on its device.
 
-    On a GPU a fused optimizer looks at the flag itself, which makes no one wait; for the others the
-    GPU is waited for.
+    On a GPU a fused optimizer looks at the flag itself, which makes no one wait; for the others,
+    and for the very first step, the GPU is waited for.
     """
-    if good.is_cuda and optimizer.defaults.get("fused"):
-        optimizer.found_inf = (~good).float()  # type: ignore[attr-defined]  # as torch's GradScaler does
-        optimizer.step()
+    # Fused SGD that skips its first step leaves its momentum uninitialised.
+    if good.is_cuda and optimizer.defaults.get("fused") and optimizer.state:
+        step_by_flag(good, optimizer)
     elif bool(good):
         optimizer.step()
 
 
-def restore_unless(good: Tensor, buffers: Sequence[Tensor], before: Sequence[Tensor]) -> None:
+def step_by_flag(good: Tensor, optimizer: torch.optim.Optimizer) -> None:
+    """A step of a fused optimizer, which does nothing unless `good`; no one waits for the flag."""
+    optimizer.found_inf = (~good).float()  # type: ignore[attr-defined]  # as torch's GradScaler does
+    optimizer.step()
+    del optimizer.found_inf  # type: ignore[attr-defined]
+
+
+def restore_unless(good: Tensor, buffers: Iterable[Tensor], before: Iterable[Tensor]) -> None:
     """Undoes what a bad step did to a model's buffers, such as the statistics of a batch norm."""
     for buffer, old in zip(buffers, before, strict=True):
         buffer.copy_(torch.where(good, buffer, old))

@@ -7,7 +7,6 @@ import signal
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack
-from itertools import islice
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -18,7 +17,6 @@ from torch.optim.lr_scheduler import ReduceLROnPlateau
 from tqdm.contrib.logging import logging_redirect_tqdm
 
 from sar_codec import metrics
-from sar_codec.errors import UserError
 from sar_codec.run_lock import locked
 from sar_codec.signals import StopRequest, noting_signals
 from sar_codec.training import checkpoint
@@ -32,6 +30,7 @@ from sar_codec.training.device import (
     pick_device,
     pick_precision,
 )
+from sar_codec.training.epoch_batches import batches_after, count_batches
 from sar_codec.training.keeping import KeptCheckpoints
 from sar_codec.training.optimizers import adam
 from sar_codec.training.progress import Batches, RunningMeans, first_samples, followed
@@ -110,7 +109,6 @@ class Trainer:
         self.model = model.to(self.device, memory_format=torch.channels_last)  # type: ignore[call-overload]  # stubs lack it
         # The compiled module shares the model's parameters, whose names stay as they were.
         self._forward = torch.compile(self.model) if compile else self.model
-        self._buffers = list(self.model.buffers())
         self.train_loader = train_loader
         self.val_loader = val_loader
         self.loss_fn = loss_fn
@@ -267,7 +265,7 @@ class Trainer:
     def _step(self, x: Tensor) -> None:
         """One update of the weights; none if the loss or the gradient is not finite."""
         self._validated = None
-        before = [buffer.clone() for buffer in self._buffers]
+        before = [buffer.clone() for buffer in self.model.buffers()]
         # Holding on to the reconstruction here would keep its memory from the backward pass.
         loss, parts = self._evaluate(x)[:2]
         self.optimizer.zero_grad(set_to_none=True)
@@ -275,7 +273,7 @@ class Trainer:
         norm = nn.utils.clip_grad_norm_(self.model.parameters(), self.max_grad_norm)
         good = torch.isfinite(loss.detach() + norm)
         step_if(good, self.optimizer)
-        restore_unless(good, self._buffers, before)
+        restore_unless(good, self.model.buffers(), before)
         self._train_means.add(parts, len(x), good)
         self.global_step += 1
         self.batch += 1
@@ -321,34 +319,11 @@ class Trainer:
         self, loader: Batches, phase: str, means: RunningMeans, done: int = 0
     ) -> Iterator[Tensor]:
         """The batches of this epoch that follow the `done` ones, on the device."""
-        if hasattr(loader, "set_epoch"):
-            loader.set_epoch(self.epoch)
-        if not len(loader):
-            raise UserError(f"the {phase.lower()} loader is empty: give it at least one batch")
-        count = min(len(loader), self.limit_batches or len(loader))
-        if done > count:
-            raise UserError(
-                f"the checkpoint lies inside an epoch, after {done} batches, and an epoch has "
-                f"{count} now: resume with the data settings and limit_batches that it had"
-            )
-        rest = self._rest_of(loader, done) if done < count else iter(())
+        count = count_batches(loader, phase.lower(), self.limit_batches, done)
+        began_with = self._epoch_random_states
+        rest = batches_after(loader, self.epoch, done, count, began_with, self.device)
         for x in followed(rest, f"Epoch {self.epoch + 1} [{phase}]", done, count, means):
             yield x.to(self.device, non_blocking=True)
-
-    def _rest_of(self, loader: Batches, done: int) -> Iterator[Tensor]:
-        if not done:
-            return iter(loader)
-        if hasattr(loader, "skip"):
-            loader.skip(done)
-            return iter(loader)
-        # It may draw from the global generators: as it did when the epoch began.
-        now = random_states(self.device)
-        restore_random_states(self._epoch_random_states or now, self.device)
-        batches = iter(loader)
-        for _ in islice(batches, done):
-            pass
-        restore_random_states(now, self.device)
-        return batches
 
     def _evaluate(self, x: Tensor) -> tuple[Tensor, dict[str, Tensor], Tensor]:
         """Loss, its parts and the reconstruction, all float32."""
