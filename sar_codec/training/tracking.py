@@ -2,18 +2,19 @@
 
 import csv
 import io
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import google_crc32c
 import torch
 from PIL import Image
 from tensorboard.compat.proto.summary_pb2 import Summary
-from tensorboard.summary.writer import record_writer
+from tensorboard.summary.writer import event_file_writer, record_writer
 from torch import Tensor, nn
 from torch.utils.tensorboard import SummaryWriter
 
-from sar_codec.files import write_whole
+from sar_codec.files import cannot_be_written, write_whole
 
 HISTOGRAM_BINS = 64
 
@@ -27,11 +28,19 @@ def masked_crc32c(data: bytes) -> int:
     return ((crc >> 15 | crc << 17) + 0xA282EAD8) & 0xFFFFFFFF
 
 
+class QuietThread(event_file_writer._AsyncWriterThread):  # type: ignore[misc]  # untyped
+    """TensorBoard's writing thread; the next call raises its error, no need to print it too."""
+
+    def run(self) -> None:
+        with suppress(OSError):
+            super().run()
+
+
 class Tracker:
     """Writes into `tensorboard/` and `history.csv` of a run directory.
 
     The event file is opened with the first thing that is written, so that a run which fails before
-    its first epoch leaves none.
+    its first epoch leaves none. Where they cannot be written, all methods raise a UserError.
     """
 
     def __init__(self, run_dir: Path) -> None:
@@ -42,12 +51,27 @@ class Tracker:
         """The TensorBoard writer; what was written here before of `epoch` and later is void."""
         if self._writer is None:
             record_writer.masked_crc32c = masked_crc32c
-            self._writer = SummaryWriter(str(self.run_dir / "tensorboard"), purge_step=epoch)
+            event_file_writer._AsyncWriterThread = QuietThread
+            with self._writing():
+                self._writer = SummaryWriter(str(self.run_dir / "tensorboard"), purge_step=epoch)
         return self._writer
 
+    @contextmanager
+    def _writing(self) -> Iterator[None]:
+        """A context for what may write to the event file, now or, by its thread, earlier."""
+        try:
+            yield
+        except OSError as error:
+            writer, self._writer = self._writer, None
+            if writer is not None:
+                with suppress(OSError):  # the same one again
+                    writer._get_file_writer().close()
+            raise cannot_be_written(self.run_dir / "tensorboard", error) from error
+
     def scalars(self, values: Mapping[str, float], epoch: int) -> None:
-        for name, value in values.items():
-            self.writer(epoch).add_scalar(name, value, epoch)
+        with self._writing():
+            for name, value in values.items():
+                self.writer(epoch).add_scalar(name, value, epoch)
 
     def image(self, name: str, image: Image.Image, epoch: int) -> None:
         """Logs an image as a PNG, quickly compressed, palettes kept."""
@@ -58,15 +82,16 @@ class Tracker:
             height=image.height, width=image.width, encoded_image_string=png.getvalue()
         )
         summary = Summary(value=[Summary.Value(tag=name, image=encoded)])
-        writer = self.writer(epoch)._get_file_writer()
-        writer.add_summary(summary, epoch)
+        with self._writing():
+            self.writer(epoch)._get_file_writer().add_summary(summary, epoch)
 
     def histograms(self, model: nn.Module, epoch: int) -> None:
         """Logs `weights/<name>` and, where there are some, `gradients/<name>`."""
-        for name, parameter in model.named_parameters():
-            self._histogram(f"weights/{name}", parameter.detach(), epoch)
-            if parameter.grad is not None:
-                self._histogram(f"gradients/{name}", parameter.grad, epoch)
+        with self._writing():
+            for name, parameter in model.named_parameters():
+                self._histogram(f"weights/{name}", parameter.detach(), epoch)
+                if parameter.grad is not None:
+                    self._histogram(f"gradients/{name}", parameter.grad, epoch)
 
     def _histogram(self, name: str, values: Tensor, epoch: int) -> None:
         # TensorBoard refuses histograms of values that are not finite.
@@ -102,9 +127,11 @@ class Tracker:
 
     def flush(self) -> None:
         if self._writer is not None:
-            self._writer.flush()
+            with self._writing():
+                self._writer.flush()
 
     def close(self) -> None:
         if self._writer is not None:
-            self._writer.close()
+            with self._writing():
+                self._writer.close()
             self._writer = None
