@@ -21,7 +21,16 @@ from sar_codec.errors import UserError
 _PACKAGE = Path(__file__).resolve().parent
 CONF_DIR = next(path for path in (_PACKAGE / "conf", _PACKAGE.parent / "conf") if path.is_dir())
 
-# Configuration is data: besides our own parts, only these can be built from it.
+# Configuration is data, a checkpoint's as well, which may come from anyone: of each group, only
+# what stands at its own place can be built, and nothing else of ours, which may write or delete.
+PLACES = {
+    "data": ("function", "sar_codec.data.sources"),
+    "model": ("class", "sar_codec.models."),  # any module below
+    "loss": ("class", "sar_codec.losses"),
+    "optimizer": ("function", "sar_codec.training.optimizers"),
+    "trainer": ("class", "sar_codec.training.trainer"),
+}
+# Besides our own optimizers.
 TORCH_TARGETS = frozenset(
     f"torch.optim.{name}" for name in ("Adam", "AdamW", "NAdam", "RAdam", "RMSprop", "SGD")
 )
@@ -87,6 +96,10 @@ def build(node: Mapping[str, Any], key: str, *also: Callable[..., Any], **runtim
     settings = arguments(node, key, target, *also)
     for name in settings.keys() & runtime.keys():
         raise UserError(f"{key}.{name}={settings[name]}: the program sets this itself")
+    try:
+        inspect.signature(target).bind(**settings, **runtime)
+    except TypeError as error:
+        raise UserError(f"{key}._target_={node['_target_']}: {error}") from None
     return target(**settings, **runtime)
 
 
@@ -156,22 +169,32 @@ def no_such_key(key: str, value: Any, known: list[str]) -> str:
 def locate(target: Any, key: str) -> Callable[..., Any]:
     """The class or function that `target`, a dotted path, names.
 
+    Args:
+        target: what a config says.
+        key: where it stands; the first part is the group, which decides on what is allowed.
+
     Raises:
-        UserError: it is not one of ours or of the short list of torch's, or does not exist.
+        UserError: it is not one that the group may name, or does not exist.
     """
-    allowed = f"a class or function of sar_codec, or one of {', '.join(sorted(TORCH_TARGETS))}"
+    group = key.partition(".")[0]
+    kind, place = PLACES[group]
+    allowed = f"a {kind} of {place.rstrip('.')}"
+    if group == "optimizer":
+        allowed += f", or one of {', '.join(sorted(TORCH_TARGETS))}"
     if not isinstance(target, str):
         raise UserError(f"{key}._target_={target}: expected {allowed}")
     module_name, _, name = target.rpartition(".")
-    ours = module_name.startswith("sar_codec.")
-    if not ours and target not in TORCH_TARGETS:
+    torchs = group == "optimizer" and target in TORCH_TARGETS
+    ours = module_name == place or (place.endswith(".") and module_name.startswith(place))
+    if not (torchs or ours) or name.startswith("_"):
         raise UserError(f"{key}._target_={target}: not allowed; expected {allowed}")
     try:
         found = getattr(importlib.import_module(module_name), name)
     except (ImportError, AttributeError):
         raise UserError(f"{key}._target_={target}: does not exist; expected {allowed}") from None
-    # What one of our modules merely imported (`sar_codec.config.importlib`) is not ours.
-    if not callable(found) or (ours and found.__module__ != module_name):
+    is_kind = inspect.isclass(found) if kind == "class" else inspect.isfunction(found)
+    # What one of our modules merely imported (`sar_codec.losses.nn.Module`) is not ours.
+    if ours and not (is_kind and found.__module__ == module_name):
         raise UserError(f"{key}._target_={target}: not allowed; expected {allowed}")
     return found
 

@@ -170,4 +170,8 @@ def test_interpolated_targets_are_judged_by_what_they_become() -> None:
 
 
 def test_conf_dir_holds_every_program() -> None:
-    assert {path.stem for path in Path(CONF_DIR).glob("*.yaml")} == {"train", "benchmark"}
+    assert {path.stem for path in Path(CONF_DIR).glob("*.yaml")} == {
+        "train",
+        "benchmark",
+        "verify_resume",
+    }
