@@ -52,6 +52,7 @@ def main(cfg: DictConfig) -> float:
         "train_loader": drawn(data.train, settings.train_batches),
         "val_loader": drawn(data.val, settings.val_batches),
     }
+    data.close()
 
     def parts() -> dict[str, Any]:
         torch.manual_seed(settings.seed)

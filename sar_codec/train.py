@@ -65,7 +65,10 @@ def main(cfg: DictConfig) -> float:
     )
     if resume is not None:
         trainer.load_checkpoint(resume)
-    trainer.train(**schedule)
+    try:
+        trainer.train(**schedule)
+    finally:
+        data.close()
     log.info("Run: %s", run_dir)
     log.info("To look at it: tensorboard --logdir %s", run_dir)
     return trainer.best_val_loss

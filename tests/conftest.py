@@ -7,7 +7,12 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
-import torch
+
+# One thread a process, of the tests and of what they start: with images as small as theirs, each of
+# several threads mostly waits for the others, and tests run side by side.
+os.environ["OMP_NUM_THREADS"] = "1"
+
+import torch  # which reads the number as it is imported
 
 
 @pytest.fixture(autouse=True)

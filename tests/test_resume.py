@@ -133,7 +133,6 @@ class Running:
         self.process = subprocess.Popen(
             [*command, "hydra.run.dir=run", "resume=auto"],
             cwd=folder,
-            env=os.environ | {"OMP_NUM_THREADS": "1"},  # neighbours slow two threads ten times
             stdout=subprocess.DEVNULL,
             stderr=subprocess.PIPE,
             text=True,

@@ -171,6 +171,16 @@ class PatchLoader(DataLoader[Tensor]):
         """Leaves out so many batches at the start of the next iteration, without making them."""
         self.positions.skipped = batches * self._samples_a_batch
 
+    def close(self) -> None:
+        """Ends the workers, if there are any.
+
+        Else they end with the loader. One that is part of an error's traceback ends when garbage is
+        collected, where torch waits in vain for ten seconds and then lets its workers go on.
+        """
+        if self._iterator is not None:
+            self._iterator._shutdown_workers()  # type: ignore[attr-defined]  # the one with workers has it
+            self._iterator = None
+
     def describe(self, batch: int) -> str:
         """Where the patches of a batch of this epoch lie, for people."""
         first = batch * self._samples_a_batch

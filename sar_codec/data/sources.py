@@ -52,6 +52,11 @@ class Data(NamedTuple):
     preprocessing_params: dict[str, Any]
     summary: str
 
+    def close(self) -> None:
+        """Ends the loaders' workers."""
+        self.train.close()
+        self.val.close()
+
 
 @dataclass(frozen=True, config=ConfigDict(extra="forbid"))
 class RasterSource:

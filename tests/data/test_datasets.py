@@ -1,4 +1,6 @@
+import multiprocessing
 import random
+import time
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -273,6 +275,25 @@ def test_a_file_that_goes_bad_during_training_is_one_line(
 
     dataset = random_patches(windows((48, 48)))
     monkeypatch.setattr(type(dataset.areas[0].area.scene), "read", cut_short)
+    batches = loader(dataset, num_workers)
     with pytest.raises(UserError) as refusal:
-        next(iter(loader(dataset, num_workers)))
+        next(iter(batches))
+    batches.close()
     assert str(refusal.value) == "x.tif: cannot be read at row 0"
+
+
+def test_closing_ends_the_workers_at_once_and_another_epoch_begins_new_ones(
+    areas: list[Windows],
+) -> None:
+    batches = loader(random_patches(areas), num_workers=2)
+    expected = epoch_of(batches, 1)
+    for _ in range(2):
+        assert len(multiprocessing.active_children()) == 2
+        next(iter(batches))
+        began = time.monotonic()
+        batches.close()
+        assert time.monotonic() - began < 4, "torch waits for 5 s for one that does not end"
+        assert not multiprocessing.active_children()
+        assert torch.equal(epoch_of(batches, 1), expected)
+    batches.close()
+    batches.close()

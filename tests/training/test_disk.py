@@ -15,7 +15,6 @@ from typing import Any
 
 import cuts
 import pytest
-import torch
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 from sar_codec.errors import UserError
@@ -48,15 +47,6 @@ PLACES = {
     "the event file": ("event", r"events\.out\.tfevents.*", "tensorboard"),
 }
 CODES = [errno.ENOSPC, errno.EACCES, errno.EIO, errno.EROFS]
-
-
-@pytest.fixture(autouse=True)
-def one_thread() -> Iterator[None]:
-    """Of several, with images as small as here, each waits for the others on a busy machine."""
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(threads)
 
 
 @pytest.fixture
