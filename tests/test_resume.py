@@ -133,6 +133,7 @@ class Running:
         self.process = subprocess.Popen(
             [*command, "hydra.run.dir=run", "resume=auto"],
             cwd=folder,
+            start_new_session=True,  # a process group, as a terminal or Slurm makes one
             stdout=subprocess.DEVNULL,
             stderr=subprocess.PIPE,
             text=True,
@@ -164,6 +165,27 @@ def test_a_second_process_is_kept_from_a_folder_in_use(tmp_path: Path) -> None:
     first.process.send_signal(signal.SIGTERM)
     assert first.end()[0] == 143
     assert (tmp_path / "run" / "training.log").read_text().count("Config:") == 1
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT, signal.SIGUSR2])
+def test_a_signal_to_all_processes_of_a_run_stops_it_and_leaves_no_worker(
+    number: int, tmp_path: Path
+) -> None:
+    endless = ("trainer.epochs=5000", "trainer.early_stopping_patience=5000")
+    running = Running(tmp_path, "data.num_workers=2", *endless)
+    running.wait_until_it_trains()
+    while not (tmp_path / "run" / "history.csv").exists() and running.process.poll() is None:
+        time.sleep(0.01)
+    os.killpg(running.process.pid, number)
+    began = time.monotonic()
+    assert running.end() == (128 + number, "")
+    assert time.monotonic() - began < 10
+    with pytest.raises(ProcessLookupError):
+        os.killpg(running.process.pid, 0)
+    log = running.log.read_text()
+    assert "DataLoader" not in log
+    assert f"Stopped by {signal.Signals(number).name} in epoch" in log
+    checkpoint.load(tmp_path / "run" / "checkpoints" / "latest.pth")
 
 
 # Before python has begun to run the program, a signal ends the process in its own way.
