@@ -80,6 +80,12 @@ def top_level(config: Mapping[str, Any], kind: type[Top]) -> Top:
     return cast(Top, checked(dict(config), kind, ""))
 
 
+def target_of(config: Mapping[str, Any], group: str) -> Any:
+    """What a group of a plain config is to be built of; None where it does not say."""
+    node = config.get(group)
+    return node.get("_target_") if isinstance(node, Mapping) else None
+
+
 def build(node: Mapping[str, Any], key: str, *also: Callable[..., Any], **runtime: Any) -> Any:
     """What `node["_target_"]` makes of the node's other entries and the `runtime` objects.
 

@@ -76,17 +76,6 @@ def sweep_temporaries(folder: Path) -> list[Path]:
     return stale
 
 
-def check_writable(folder: Path) -> None:
-    """Makes sure, before hours of work, that files can be written into a folder.
-
-    Raises:
-        UserError: they cannot.
-    """
-    probe = folder / ".writable"
-    write_whole(probe, [b"writable"])
-    probe.unlink()
-
-
 def cannot_be_written(path: Path, error: BaseException, size: int | None = None) -> UserError:
     """What to tell the user of a failed write, with the bytes needed and free where they matter."""
     free = None

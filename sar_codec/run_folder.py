@@ -10,7 +10,7 @@ from hydra.experimental.callback import Callback
 from omegaconf import DictConfig
 
 from sar_codec.errors import UserError
-from sar_codec.run_lock import locked
+from sar_codec.run_lock import is_inside, locked, refuse_to_train_over
 
 _claims = ExitStack()  # until the program ends
 atexit.register(_claims.close)
@@ -27,23 +27,13 @@ class RunFolderGuard(Callback):
         run_dir = Path(config.hydra.run.dir)
         try:
             _claims.enter_context(locked(run_dir))
-            if config.get("resume") is None:
+            resume = config.get("resume")
+            # What "last" is, takes long to find out; the program itself looks at it.
+            if resume not in ("auto", "last") and not is_inside(resume, run_dir):
                 refuse_to_train_over(run_dir)
             keep_aside(run_dir / ".hydra")
         except UserError as error:
             sys.exit(f"error: {error}")  # Hydra turns a callback's exceptions into warnings
-
-
-def refuse_to_train_over(run_dir: Path) -> None:
-    """Makes sure that a new run begins in a folder without checkpoints.
-
-    Raises:
-        UserError: there are some.
-    """
-    if (run_dir / "checkpoints").exists():
-        raise UserError(
-            f"{run_dir}: holds a run already; give another folder, or go on with it by resume=auto"
-        )
 
 
 def keep_aside(folder: Path) -> None:

@@ -1,8 +1,10 @@
-"""One process a run's folder."""
+"""One run a folder, and one process."""
 
+import errno
 import fcntl
 import os
 import socket
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -11,6 +13,7 @@ from sar_codec.errors import UserError
 from sar_codec.files import cannot_be_written
 
 _NAME = ".lock"
+_NO_LOCKS = (errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP)
 _held: dict[Path, int] = {}  # folders that this process holds, and how often
 
 
@@ -42,6 +45,23 @@ def locked(run_dir: Path) -> Iterator[None]:
         os.close(handle)
 
 
+def is_inside(path: str | os.PathLike[str] | None, folder: Path) -> bool:
+    """Whether a path leads into a folder or to it; None leads nowhere."""
+    return path is not None and Path(path).resolve().is_relative_to(folder.resolve())
+
+
+def refuse_to_train_over(run_dir: Path) -> None:
+    """Makes sure that a new run begins in a folder without checkpoints.
+
+    Raises:
+        UserError: there are some.
+    """
+    if any((run_dir / "checkpoints").glob("*.pth")):
+        raise UserError(
+            f"{run_dir}: holds a run already; give another folder, or go on with it by resume=auto"
+        )
+
+
 def _claim(run_dir: Path) -> int:
     path = run_dir / _NAME
     try:
@@ -51,7 +71,16 @@ def _claim(run_dir: Path) -> int:
             try:
                 # Not flock, which a killed process's loader workers would hold for some seconds.
                 fcntl.lockf(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except (BlockingIOError, PermissionError):
+            except OSError as error:
+                if error.errno in _NO_LOCKS:
+                    print(
+                        f"warning: {run_dir}: its file system has no locks ({error.strerror}); "
+                        "make sure that no other process trains there",
+                        file=sys.stderr,
+                    )
+                    break
+                if not isinstance(error, BlockingIOError | PermissionError):
+                    raise
                 owner = os.read(handle, 200).decode(errors="replace").strip() or "another process"
                 os.close(handle)
                 raise UserError(

@@ -42,7 +42,11 @@ def noting_signals() -> Iterator[StopRequest]:
     if threading.current_thread() is not threading.main_thread():
         yield request  # only the main thread may have handlers
         return
-    before = {number: signal.signal(number, request) for number in STOPPING}
+    before = {
+        number: signal.signal(number, request)
+        for number in STOPPING
+        if signal.getsignal(number) is not signal.SIG_IGN  # as nohup leaves some
+    }
     try:
         yield request
     finally:

@@ -9,9 +9,10 @@ from hydra.core.hydra_config import HydraConfig
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from omegaconf import DictConfig, OmegaConf
 
-from sar_codec.config import Experiment, arguments, build, check, plain, top_level
+from sar_codec.config import Experiment, arguments, build, check, plain, target_of, top_level
+from sar_codec.files import write_whole
 from sar_codec.program import program
-from sar_codec.run_folder import refuse_to_train_over
+from sar_codec.run_lock import is_inside, refuse_to_train_over
 
 log = logging.getLogger(__name__)
 
@@ -30,11 +31,11 @@ def main(cfg: DictConfig) -> float:
     run_dir = Path(HydraConfig.get().runtime.output_dir)
     wanted = top_level(config, Experiment).resume
     resume = None if wanted is None else find_checkpoint(wanted, run_dir)
-    if resume is None:
+    if resume is None or not is_inside(resume, run_dir):
         refuse_to_train_over(run_dir)
-    else:
+    if resume is not None:
         state, resume = checkpoint.load_or_previous(resume)
-        config = lay_over(state.config, config, *given_now())
+        config = lay_over(state.config, config, *given_now(config))
         check_can_go_on(resume, state, config)
         record(config)
     experiment = top_level(config, Experiment)
@@ -74,13 +75,23 @@ def main(cfg: DictConfig) -> float:
     return trainer.best_val_loss
 
 
-def given_now() -> tuple[dict[str, Any], set[str]]:
-    """This command's config had it no `experiment`, and the keys that it gives values."""
+def given_now(config: dict[str, Any]) -> tuple[dict[str, Any], set[str], set[str]]:
+    """What this command's config would be without its keys and its `experiment`, and what it gives.
+
+    Returns:
+        That config, of the same groups; the keys given; the groups that are not the default ones.
+    """
     hydra_config = HydraConfig.get()
     overrides = OverridesParser.create().parse_overrides(list(hydra_config.overrides.task))
-    plainly = [str(each.input_line) for each in overrides if each.key_or_group != "experiment"]
-    config = compose(hydra_config.job.config_name, plainly)
-    return plain(config), {each.key_or_group for each in overrides}
+    name, choices = hydra_config.job.config_name, hydra_config.runtime.choices
+    default = plain(compose(name))
+    switched = {
+        group
+        for group in choices
+        if group in default and target_of(config, group) != target_of(default, group)
+    }
+    base = plain(compose(name, [f"{group}={choices[group]}" for group in switched]))
+    return base, {each.key_or_group for each in overrides}, switched
 
 
 def record(config: dict[str, Any]) -> None:
@@ -88,7 +99,7 @@ def record(config: dict[str, Any]) -> None:
     hydra_config = HydraConfig.get()
     if hydra_config.output_subdir is not None:
         folder = Path(hydra_config.runtime.output_dir) / hydra_config.output_subdir
-        OmegaConf.save(OmegaConf.create(config), folder / "config.yaml")
+        write_whole(folder / "config.yaml", [OmegaConf.to_yaml(config).encode()])
 
 
 if __name__ == "__main__":

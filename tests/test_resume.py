@@ -9,6 +9,7 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 from omegaconf import OmegaConf
@@ -121,6 +122,64 @@ def test_a_folder_with_a_run_is_left_as_it_is_without_resume(
         "error: run: holds a run already; give another folder, or go on with it by resume=auto",
     )
     assert before == {path: path.read_bytes() for path in tmp_path.rglob("*") if path.is_file()}
+
+
+def test_a_folder_with_a_run_is_left_as_it_is_by_one_that_goes_on_from_another(
+    run_program: RunProgram, tmp_path: Path
+) -> None:
+    assert run_program(main, *TWO_EPOCHS, "hydra.run.dir=old")[0] == 0
+    again = ["resume=old", "trainer.epochs=4", "hydra.run.dir=new"]
+    assert run_program(main, *again)[0] == 0
+    before = {path: path.read_bytes() for path in tmp_path.rglob("*") if path.is_file()}
+    code, message = run_program(main, *again)
+    assert (code, "new: holds a run already" in message) == (1, True)
+    assert before == {path: path.read_bytes() for path in tmp_path.rglob("*") if path.is_file()}
+
+
+def test_auto_begins_where_a_first_save_never_came_to_its_end(
+    run_program: RunProgram, tmp_path: Path
+) -> None:
+    checkpoints = tmp_path / "run" / "checkpoints"
+    checkpoints.mkdir(parents=True)
+    (checkpoints / ".latest.pth.1.tmp").write_bytes(b"half")
+    assert run_program(main, *TWO_EPOCHS, "hydra.run.dir=run", "resume=auto")[0] == 0
+    assert not list(checkpoints.glob(".*"))
+
+
+def test_an_experiments_run_goes_on_with_its_own_command(
+    run_program: RunProgram, tmp_path: Path
+) -> None:
+    # An experiment that takes another group, whose keys the default one does not have.
+    (tmp_path / "conf" / "experiment").mkdir(parents=True)
+    experiment = """# @package _global_
+defaults:
+  - override /data: raster
+  - override /optimizer: adamw
+data: {patch_size: 32, batch_size: 2, quantity: db}
+optimizer: {lr: 1e-3}
+trainer: {epochs: 2, limit_batches: 2}
+"""
+    (tmp_path / "conf" / "experiment" / "mine.yaml").write_text(experiment)
+    generator = np.random.default_rng(0)
+    for number in range(3):
+        (tmp_path / "scenes").mkdir(exist_ok=True)
+        scene = generator.normal(-10, 3, (64, 64)).astype(np.float32)
+        np.save(tmp_path / "scenes" / f"{number}.npy", scene)
+    model = ["device=cpu", "model.width=8", "model.depth=1"]
+    mine = ["--config-dir=conf", "experiment=mine", "data.root=scenes", *model]
+    auto = [*mine, "hydra.run.dir=run", "resume=auto"]
+    assert run_program(main, *auto, "optimizer.lr=0.002")[0] == 0
+    assert run_program(main, *auto, "trainer.epochs=3")[0] == 0
+    config = saved_config(tmp_path / "run")
+    assert config["data"]["root"] == "scenes"
+    assert config["trainer"]["epochs"] == 3
+    assert config["optimizer"]["lr"] == 1e-3  # the experiment is given again, and says so
+
+    # Over a run of other groups it counts as a whole; its data is of another scale, so is refused.
+    assert run_program(main, *TWO_EPOCHS, "hydra.run.dir=other")[0] == 0
+    code, message = run_program(main, *mine, "resume=other", "optimizer=adam")
+    assert code == 1
+    assert "vmin" in message
 
 
 class Running:

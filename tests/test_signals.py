@@ -80,3 +80,13 @@ def test_another_thread_leaves_signals_to_the_main_one() -> None:
 def test_where_there_is_nothing_to_save_a_signal_is_an_exception() -> None:
     with pytest.raises(Stopped, match="SIGTERM"):
         raise_stopped(signal.SIGTERM, None)
+
+
+def test_a_signal_that_is_ignored_stays_so() -> None:
+    before = signal.signal(signal.SIGINT, signal.SIG_IGN)
+    try:
+        with noting_signals() as request:
+            os.kill(os.getpid(), signal.SIGINT)
+            assert request.number is None
+    finally:
+        signal.signal(signal.SIGINT, before)

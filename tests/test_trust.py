@@ -130,7 +130,7 @@ CODE = [
 OURS = [
     *("sar_codec", "sar_codec.", ".", "", "sar_codec..files", " sar_codec.files.write_whole"),
     *("sar_codec.files.write_whole", "sar_codec.files.sweep_temporaries"),
-    *("sar_codec.files.give_same_content", "sar_codec.files.check_writable"),
+    *("sar_codec.files.give_same_content", "sar_codec.files.cannot_be_written"),
     *("sar_codec.files.os.system", "sar_codec.files.os", "sar_codec.files.shutil.rmtree"),
     *("sar_codec.files.Path.touch", "sar_codec.config.importlib.import_module"),
     *("sar_codec.config.locate", "sar_codec.config.build", "sar_codec.train.main"),
@@ -459,6 +459,10 @@ HOSTILE |= {
     ),
     "a sparse weight": lambda state, _: state.model_state_dict.update(
         {name: each.to_sparse() for name, each in list(state.model_state_dict.items())[:1]}
+    ),
+    "gradients of nobody": put("gradients", {"x": torch.zeros(1)}),
+    "gradients of another shape": lambda state, _: setattr(
+        state, "gradients", {first_weight(state): torch.zeros(())}
     ),
     "no random states": put("random_states", {}),
     "a place outside of numpy's words": put("random_states", "numpy", "state", "pos", 10**8),

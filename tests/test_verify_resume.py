@@ -115,6 +115,7 @@ def a_state() -> checkpoint.State:
         best_epoch=1,
         epochs_without_improvement=0,
         train_sums={},
+        gradients=None,
         bad_steps_in_row=0,
         random_states={},
         epoch_random_states=None,

@@ -1,6 +1,5 @@
 """Checkpoints: primitives and tensors in one file that knows whether it is whole."""
 
-import hashlib
 import io
 import logging
 import math
@@ -19,6 +18,7 @@ from torch import Tensor
 
 from sar_codec.errors import UserError
 from sar_codec.files import write_whole_by
+from sar_codec.training.sealed import Sealed, fault_of
 
 log = logging.getLogger(__name__)
 
@@ -35,10 +35,6 @@ def _dense(tensor: Tensor) -> Tensor:
 
 Weight = Annotated[Tensor, AfterValidator(_dense)]
 
-# A file is what torch.save writes, a zip archive, with this and a SHA-256 of all before its digits
-# as the archive's comment. So torch.load reads it as it is.
-_MARK = b"sha256="
-_COMMENT_SIZE = len(_MARK) + 2 * hashlib.sha256().digest_size
 _ADVICE = "give the path of a run's checkpoints/latest.pth or best.pth"
 
 
@@ -62,6 +58,7 @@ class State:
     best_epoch: Count | None
     epochs_without_improvement: Count
     train_sums: dict[str, float]  # of the batches trained of the next epoch
+    gradients: dict[str, Weight] | None  # of its last step, where that is done: for histograms
     bad_steps_in_row: Count
     random_states: dict[str, Any]
     epoch_random_states: dict[str, Any] | None  # as the next epoch began, where it has
@@ -115,50 +112,14 @@ def save(state: State, path: Path) -> None:
     size = sum(each.nbytes for each in _tensors(entries))
 
     def write(file: IO[bytes]) -> None:
-        sealed = _Sealed(file)
+        sealed = Sealed(file)
         try:
-            torch.save(entries, sealed)  # type: ignore[arg-type]  # it writes, and no more
+            with sealed:
+                torch.save(entries, sealed)  # type: ignore[arg-type]  # it writes, and no more
         except RuntimeError as error:  # what torch makes of a full disk
             raise sealed.error or error from None
-        sealed.close()
 
     write_whole_by(path, write, size)
-
-
-class _Sealed:
-    """A file that is hashed as it is written, and ends with the hash as its archive's comment."""
-
-    def __init__(self, file: IO[bytes]) -> None:
-        self.error: OSError | None = None
-        self._file = file
-        self._sha256 = hashlib.sha256()
-        self._held_back = b""
-
-    def write(self, content: bytes | memoryview) -> int:
-        # Two bytes are held back: an archive's last two are its comment's length, here 0.
-        parts: list[bytes | memoryview] = [self._held_back, memoryview(content)]
-        if len(content) < 2:
-            parts = [self._held_back + content]
-        self._held_back = bytes(parts[-1][-2:])
-        parts[-1] = parts[-1][:-2]
-        try:
-            for part in parts:
-                self._pass_on(part)
-        except OSError as error:
-            self.error = error
-            raise
-        return len(content)
-
-    def flush(self) -> None:
-        """For torch, which asks for it; what matters is flushed with the file."""
-
-    def close(self) -> None:
-        self._pass_on(_COMMENT_SIZE.to_bytes(2, "little") + _MARK)
-        self._file.write(self._sha256.hexdigest().encode())
-
-    def _pass_on(self, content: bytes | memoryview) -> None:
-        self._file.write(content)
-        self._sha256.update(content)
 
 
 def _is_finite(tensor: Tensor) -> bool:
@@ -185,7 +146,8 @@ def load(path: str | os.PathLike[str]) -> State:
         raise UserError(f"{path}: no such file; {_ADVICE}") from None
     except OSError as error:
         raise UserError(f"{path}: cannot be read ({error.strerror}); {_ADVICE}") from None
-    _check_whole(path, memoryview(content))
+    if fault := fault_of(memoryview(content)):
+        raise UserError(f"{path}: {fault}; {_ADVICE}")
     try:
         entries = torch.load(io.BytesIO(content), map_location="cpu", weights_only=True)
     except Exception as error:  # what foreign bytes raise has no bounds
@@ -229,24 +191,6 @@ def load_or_previous(path: str | os.PathLike[str]) -> tuple[State, Path]:
     state = load(previous)
     log.warning("Going on from %s instead", previous)
     return state, previous
-
-
-def _digest(*parts: memoryview | bytes) -> bytes:
-    sha256 = hashlib.sha256()
-    for part in parts:
-        sha256.update(part)
-    return sha256.hexdigest().encode()
-
-
-def _check_whole(path: str | os.PathLike[str], content: memoryview) -> None:
-    body, comment = content[:-_COMMENT_SIZE], bytes(content[-_COMMENT_SIZE:])
-    if not comment.startswith(_MARK):
-        raise UserError(
-            f"{path}: cut short, or not a checkpoint of sar_codec (no checksum at its end); "
-            f"{_ADVICE}"
-        )
-    if _digest(body, _MARK) != comment.removeprefix(_MARK):
-        raise UserError(f"{path}: damaged, its checksum is another; {_ADVICE}")
 
 
 def _on_cpu(value: Any) -> Any:

@@ -1,6 +1,6 @@
 """The batches of an epoch, from any place in it on."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from itertools import islice
 from typing import Any
 
@@ -12,27 +12,20 @@ from sar_codec.training.progress import Batches
 from sar_codec.training.random_states import random_states, restore_random_states
 
 
-def count_batches(loader: Batches, name: str, limit: int | None, done: int) -> int:
+def count_batches(loader: Batches, name: str, limit: int | None) -> int:
     """How many batches an epoch has.
 
     Args:
         loader: sized iterable of images.
         name: what a message calls it.
         limit: the most to draw.
-        done: batches done already.
 
     Raises:
-        UserError: none, or fewer than are done already.
+        UserError: none.
     """
     if not len(loader):
         raise UserError(f"the {name} loader is empty: give it at least one batch")
-    count = min(len(loader), limit or len(loader))
-    if done > count:
-        raise UserError(
-            f"the checkpoint lies inside an epoch, after {done} batches, and an epoch has {count} "
-            "now: resume with the data settings and limit_batches that it had"
-        )
-    return count
+    return min(len(loader), limit or len(loader))
 
 
 def batches_after(
@@ -42,6 +35,7 @@ def batches_after(
     count: int,
     began_with: dict[str, Any] | None,
     device: torch.device,
+    pause: Callable[[], None],
 ) -> Iterator[Tensor]:
     """The batches of an epoch of `count` that follow the first `done` ones.
 
@@ -55,6 +49,7 @@ def batches_after(
         count: batches in all; where all are done, none is drawn.
         began_with: `random_states` at the epoch's beginning.
         device: whose generator counts too.
+        pause: is called between batches that are drawn again; may raise.
     """
     if hasattr(loader, "set_epoch"):
         loader.set_epoch(epoch)
@@ -67,8 +62,10 @@ def batches_after(
         return iter(loader)
     now = random_states(device)
     restore_random_states(began_with or now, device)
-    batches = iter(loader)
-    for _ in islice(batches, done):
-        pass
-    restore_random_states(now, device)
+    try:
+        batches = iter(loader)
+        for _ in islice(batches, done):
+            pause()
+    finally:
+        restore_random_states(now, device)
     return batches

@@ -3,6 +3,7 @@
 import logging
 from pathlib import Path
 
+from sar_codec.errors import UserError
 from sar_codec.files import give_same_content, sweep_temporaries
 from sar_codec.training import checkpoint
 from sar_codec.training.checkpoint import State
@@ -49,7 +50,18 @@ class KeptCheckpoints:
         # A run killed between two saves has its best epoch in latest.pth only.
         is_best = state.batch == 0 and state.best_epoch == state.epoch
         best = source if is_best else source.with_name("best.pth")
-        if not best.exists():
-            log.warning("%s is missing: the best epoch so far, %d, is lost", best, state.best_epoch)
+        if not is_best and (fault := _fault_of_best(best, state.best_epoch)):
+            log.warning("%s; the best epoch so far, %d, is lost", fault, state.best_epoch)
+            if self.best.exists():
+                self.best.replace(self.folder / "other_best.pth")
         elif best.resolve() != self.best.resolve():
             give_same_content(best, self.best)
+
+
+def _fault_of_best(best: Path, epoch: int) -> str | None:
+    """Why a best checkpoint is not that of an epoch, None if it is."""
+    try:
+        state = checkpoint.load(best)
+    except UserError as error:
+        return str(error)
+    return None if state.epoch == epoch else f"{best}: is of epoch {state.epoch}"

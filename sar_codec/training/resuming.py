@@ -14,11 +14,15 @@ from omegaconf.errors import OmegaConfBaseException
 from torch import Tensor, nn
 from torch.optim.lr_scheduler import ReduceLROnPlateau
 
+from sar_codec.config import target_of
 from sar_codec.errors import UserError
 from sar_codec.training.checkpoint import State
 from sar_codec.training.random_states import random_states, restore_random_states
 
 log = logging.getLogger(__name__)
+
+# Folders below outputs/ of programs that train for another purpose.
+NOT_TRAINED = {"benchmark", "verify_resume"}
 
 PathLike = str | os.PathLike[str]
 # What a run keeps to its end.
@@ -45,7 +49,11 @@ def find_checkpoint(resume: str, run_dir: Path, outputs: Path = Path("outputs"))
     if resume == "auto":
         return _of_run(run_dir)
     if resume == "last":
-        found = list(outputs.rglob("checkpoints/latest.pth"))
+        found = [
+            path
+            for path in outputs.rglob("checkpoints/latest.pth")
+            if not set(path.relative_to(outputs).parts) & NOT_TRAINED
+        ]
         if not found:
             raise UserError(f"resume=last: no run below {outputs.absolute()} has a checkpoint yet")
         return max(found, key=lambda path: path.stat().st_mtime_ns)
@@ -67,22 +75,26 @@ def _of_run(run_dir: Path) -> Path | None:
 def lay_over(
     saved: Mapping[str, Any],
     current: Mapping[str, Any],
-    without_experiment: Mapping[str, Any],
+    plainly: Mapping[str, Any],
     given: Iterable[str],
+    switched: Iterable[str] = (),
 ) -> dict[str, Any]:
     """The config of a run that goes on: the checkpoint's, and over it what is given now.
 
     Args:
         saved: the checkpoint's config.
         current: the config of this command, of defaults and what is given.
-        without_experiment: the same, had no `experiment` been given; what that changes is given.
+        plainly: the same without keys and `experiment`; what these change is given.
         given: keys and groups on the command line: `["optimizer.lr", "trainer"]`.
+        switched: groups that are not the default ones; given as a whole, unless the checkpoint has
+            the same.
     """
     result = copy.deepcopy(dict(saved))
-    now, plainly = flat(current), flat(without_experiment)
-    changed = [key for key, value in now.items() if key not in plainly or plainly[key] != value]
+    now, base = flat(current), flat(plainly)
+    changed = [key for key, value in now.items() if key not in base or base[key] != value]
     new = [key for key in current if key not in saved]
-    for key in [*sorted(given, key=len), *changed, *new, "resume"]:
+    others = [group for group in switched if target_of(saved, group) != target_of(current, group)]
+    for key in [*others, *sorted(given, key=len), *changed, *new, "resume"]:
         _copy_entry(key.split("."), current, result)
     return result
 
@@ -163,12 +175,25 @@ def restore(
     """
     check_same_architecture(path, state.model_state_dict, model.state_dict())
     _check_scheduler(path, state.scheduler_state_dict)
+    parameters = dict(model.named_parameters())
+    gradients = state.gradients or {}
+    if any(not _is_gradient(each, parameters.get(name)) for name, each in gradients.items()):
+        raise UserError(f"{path}: its gradients are not those of this model")
     for states in (state.random_states, state.epoch_random_states):
         if states is not None:
             _check_random_states(path, states)
     _restore_optimizer(path, optimizer, state)
     _restore_scheduler(scheduler, state.scheduler_state_dict)
     model.load_state_dict(state.model_state_dict)
+    for name, parameter in parameters.items():
+        parameter.grad = gradients[name].to(parameter.device) if name in gradients else None
+
+
+def _is_gradient(value: Tensor, parameter: Tensor | None) -> bool:
+    return parameter is not None and (value.shape, value.dtype) == (
+        parameter.shape,
+        parameter.dtype,
+    )
 
 
 def check_same_architecture(
@@ -311,7 +336,7 @@ def _check_random_states(path: PathLike, saved: Mapping[str, Any]) -> None:
             all(_is_like(saved[name], now[name]) for name in now)
             and 0 <= numpy["pos"] <= len(numpy["key"])
             and _is_like(cuda[:0], now["torch"][:0])
-            and len(cuda) <= len(now["torch"])
+            and (len(cuda) == 0 if "cuda" not in saved else _is_cuda_state(cuda))
         )
         if fits:
             restore_random_states(dict(saved), cpu)
@@ -322,6 +347,11 @@ def _check_random_states(path: PathLike, saved: Mapping[str, Any]) -> None:
         raise UserError(
             f"{path}: its states of random number generators are none that a run leaves"
         )
+
+
+def _is_cuda_state(state: Tensor) -> bool:
+    """A seed and how far it is drawn, eight bytes each, the latter in fours."""
+    return len(state) == 16 and int(state[8]) % 4 == 0
 
 
 def _is_like(value: Any, example: Any) -> bool:

@@ -1,5 +1,6 @@
 """Whether two runs are the same to the last bit, and if not, what differs first."""
 
+import csv
 import math
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
@@ -14,6 +15,7 @@ from sar_codec.training.checkpoint import ENTRIES, VOLATILE_METRICS, State
 
 # What may differ: where a run was asked to go on from, and on what it ran.
 _VOLATILE = {"config.resume", "made_with"}
+_SHOWN, _ALL = ("scalars", "images", "histograms"), 0
 _VOLATILE_TAGS = ("train/images_per_second", "system/")
 
 
@@ -26,7 +28,9 @@ def difference_of_runs(first: Path, second: Path) -> str | None:
         states = [checkpoint.load(run / "checkpoints" / name) for run in (first, second)]
         if found := difference_of_states(*states):
             return f"checkpoints/{name}: {found}"
-    if found := _difference(_scalars(first), _scalars(second), ""):
+    if found := _difference(_table(first), _table(second), ""):
+        return f"history.csv: {found}"
+    if found := _difference(_events(first), _events(second), ""):
         return f"tensorboard: {found}"
     return None
 
@@ -89,12 +93,24 @@ def _told(first: Any, second: Any) -> str:
     return f"{differing} of {first.numel()} values differ, by up to {largest:.3g}"
 
 
-def _scalars(run_dir: Path) -> dict[str, list[tuple[int, float]]]:
+def _table(run_dir: Path) -> list[dict[str, str]]:
+    with (run_dir / "history.csv").open(newline="") as file:
+        rows = list(csv.DictReader(file))
+    return [{name: row[name] for name in row if name not in VOLATILE_METRICS} for row in rows]
+
+
+def _events(run_dir: Path) -> dict[str, list[dict[str, Any]]]:
     """What TensorBoard shows of a run: by tag, step and value in the order of the file."""
-    events = EventAccumulator(str(run_dir / "tensorboard"), size_guidance={"scalars": 0})
+    events = EventAccumulator(
+        str(run_dir / "tensorboard"), size_guidance=dict.fromkeys(_SHOWN, _ALL)
+    )
     events.Reload()
+    tags = events.Tags()
+    shown = {tag: events.Scalars(tag) for tag in tags["scalars"]}
+    shown |= {tag: events.Images(tag) for tag in tags["images"]}
+    shown |= {tag: events.Histograms(tag) for tag in tags["histograms"]}
     return {
-        tag: [(event.step, event.value) for event in events.Scalars(tag)]
-        for tag in sorted(events.Tags()["scalars"])
+        tag: [vars(event) | {"wall_time": 0} for event in shown[tag]]
+        for tag in sorted(shown)
         if not tag.startswith(_VOLATILE_TAGS)
     }

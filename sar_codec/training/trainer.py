@@ -17,7 +17,8 @@ from torch.optim.lr_scheduler import ReduceLROnPlateau
 from tqdm.contrib.logging import logging_redirect_tqdm
 
 from sar_codec import metrics
-from sar_codec.run_lock import locked
+from sar_codec.errors import UserError
+from sar_codec.run_lock import locked, refuse_to_train_over
 from sar_codec.signals import StopRequest, noting_signals
 from sar_codec.training import checkpoint
 from sar_codec.training.bad_steps import BadSteps, restore_unless, step_if
@@ -140,7 +141,8 @@ class Trainer:
         self._epoch_random_states: dict[str, Any] | None = None
         self._resumed_from: tuple[State, Path] | None = None
         self._has_begun = False
-        self._is_inside_epoch = False  # a checkpoint of the middle of an epoch was loaded
+        self._has_trained_here = False
+        self._is_inside_epoch = False  # to be gone on with, not begun again
         self._save_due = math.inf
         self._stop = StopRequest()
         self._examples: Tensor | None = None
@@ -172,6 +174,7 @@ class Trainer:
             except _Paused:
                 if self.batch:
                     self._keep(is_best=False)
+                    self._is_inside_epoch = True
             finally:
                 self.tracker.close()
             self._log_end(epochs, began_at)
@@ -187,6 +190,9 @@ class Trainer:
         if self._has_begun:
             return
         claims.enter_context(locked(self.run_dir))
+        if not self._has_trained_here and not self._resumed_in_place():
+            refuse_to_train_over(self.run_dir)
+        self._has_trained_here = True
         claims.callback(setattr, self, "_has_begun", False)
         self._has_begun = True
         self.checkpoints.begin()
@@ -319,9 +325,21 @@ class Trainer:
         self, loader: Batches, phase: str, means: RunningMeans, done: int = 0
     ) -> Iterator[Tensor]:
         """The batches of this epoch that follow the `done` ones, on the device."""
-        count = count_batches(loader, phase.lower(), self.limit_batches, done)
-        began_with = self._epoch_random_states
-        rest = batches_after(loader, self.epoch, done, count, began_with, self.device)
+        count = count_batches(loader, phase.lower(), self.limit_batches)
+        if done > count:
+            raise UserError(
+                f"the checkpoint lies inside an epoch, after {done} batches, and an epoch has "
+                f"{count} now: resume with the data settings and limit_batches that it had"
+            )
+        rest = batches_after(
+            loader,
+            self.epoch,
+            done,
+            count,
+            self._epoch_random_states,
+            self.device,
+            self._pause_if_asked,
+        )
         for x in followed(rest, f"Epoch {self.epoch + 1} [{phase}]", done, count, means):
             yield x.to(self.device, non_blocking=True)
 
@@ -405,6 +423,7 @@ class Trainer:
             best_epoch=self.best_epoch,
             epochs_without_improvement=self.epochs_without_improvement,
             train_sums=self._train_means.sums() if self.batch else {},
+            gradients=self._last_gradients(),
             bad_steps_in_row=self._bad_steps.in_row,
             random_states=random_states(self.device),
             epoch_random_states=self._epoch_random_states if self.batch else None,
@@ -413,6 +432,14 @@ class Trainer:
             history=self.history,
             made_with=made_with(self.device, self.dtype),
         )
+
+    def _last_gradients(self) -> dict[str, Tensor] | None:
+        """Those of an epoch's last step, from there to its end."""
+        count = count_batches(self.train_loader, "train", self.limit_batches) if self.batch else 0
+        if not 0 < count == self.batch:
+            return None
+        named = self.model.named_parameters()
+        return {name: each.grad for name, each in named if each.grad is not None}
 
     def load_checkpoint(self, path: str | os.PathLike[str]) -> None:
         """Restores all of a run; training goes on with the next batch.

@@ -1,3 +1,5 @@
+import errno
+import itertools
 import os
 import time
 from pathlib import Path
@@ -9,7 +11,7 @@ import pytest
 import torch
 
 from sar_codec.errors import UserError
-from sar_codec.training import checkpoint
+from sar_codec.training import checkpoint, sealed
 from sar_codec.training.checkpoint import State
 from sar_codec.training.keeping import KeptCheckpoints
 
@@ -28,6 +30,7 @@ def a_state(**changes: Any) -> State:
         "best_epoch": None,
         "epochs_without_improvement": 0,
         "train_sums": {},
+        "gradients": None,
         "bad_steps_in_row": 0,
         "random_states": {},
         "epoch_random_states": None,
@@ -132,6 +135,30 @@ def test_what_a_notebook_passes_becomes_readable_without_trust(tmp_path: Path) -
 def test_what_cannot_be_read_back_is_refused_before_training() -> None:
     with pytest.raises(TypeError, match=r"config\.model\.0 is a set"):
         checkpoint.plain({"model": [{1, 2}]}, "config")
+
+
+@pytest.mark.parametrize("call", [1, 2, 3])
+def test_large_parts_that_do_not_reach_the_disk_are_told(
+    call: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    weights = {f"layer{number}": torch.randn(50, 100) for number in range(4)}
+    path = tmp_path / "latest.pth"
+    monkeypatch.setattr(sealed, "LARGE", 10_000)
+    checkpoint.save(a_state(model_state_dict=weights), path)
+    assert torch.equal(checkpoint.load(path).model_state_dict["layer3"], weights["layer3"])
+    before, calls, fsync = path.read_bytes(), itertools.count(1), os.fsync
+
+    def failing(handle: int) -> None:
+        if next(calls) == call:  # a kernel, too, tells of it once only
+            raise OSError(errno.EIO, os.strerror(errno.EIO))
+        fsync(handle)
+
+    monkeypatch.setattr(os, "fsync", failing)
+    with pytest.raises(UserError, match=r"latest\.pth: cannot be written \(Input/output error"):
+        for _ in range(3):  # so many calls there are in each or in two
+            checkpoint.save(a_state(model_state_dict=weights), path)
+    assert path.read_bytes() == before
+    assert os.listdir(tmp_path) == ["latest.pth"]
 
 
 @pytest.mark.slow

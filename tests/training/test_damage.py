@@ -213,3 +213,21 @@ def test_where_both_are_damaged_neither_is_taken(tmp_path: Path) -> None:
         path.write_bytes(flipped(path.read_bytes(), random.Random(0)))
     with pytest.raises(UserError, match=r"previous\.pth: damaged"):
         checkpoint.load_or_previous(kept.latest)
+
+
+def test_a_best_checkpoint_of_another_epoch_is_not_taken_for_the_best(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    old = KeptCheckpoints(tmp_path / "old")
+    old.keep(a_state(epoch=3, best_epoch=3), is_best=True)
+    old.keep(a_state(epoch=3, batch=2, best_epoch=3), is_best=False)
+    old.keep(a_state(epoch=4, best_epoch=4), is_best=True)
+    inside = checkpoint.load(old.previous)
+    new = KeptCheckpoints(tmp_path / "new")
+    new.go_on_from(inside, old.previous)
+    assert not new.best.exists()
+    assert f"{old.best}: is of epoch 4; the best epoch so far, 3, is lost" in caplog.text
+    old.latest.write_bytes(flipped(old.latest.read_bytes(), random.Random(0)))  # best.pth as well
+    old.go_on_from(inside, old.previous)
+    assert not old.best.exists()
+    assert (old.folder / "other_best.pth").exists()

@@ -49,6 +49,17 @@ def test_what_an_experiment_changes_counts_as_given() -> None:
     assert result["trainer"] == {"epochs": 120, "lr_patience": 3}
 
 
+def test_a_group_that_an_experiment_takes_counts_as_a_whole_unless_the_checkpoint_has_it() -> None:
+    raster = {"_target_": "raster", "root": "more", "vmin": -30.0}
+    current = DEFAULT | {"data": raster}
+    plainly = DEFAULT | {"data": raster | {"root": None}}
+    given = ["experiment", "data.root"]
+    result = lay_over(SAVED, current, plainly, given, {"data"})
+    assert result["data"] == SAVED["data"] | {"root": "more"}
+    result = lay_over(DEFAULT, current, plainly, given, {"data"})
+    assert result["data"] == raster
+
+
 def test_keys_that_are_new_and_keys_that_are_gone() -> None:
     current = DEFAULT | {"new": 1}
     assert lay_over(SAVED, current, current, [])["new"] == 1

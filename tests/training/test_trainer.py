@@ -364,15 +364,31 @@ def test_the_best_epoch_of_the_resumed_run_is_not_lost(
 
 
 def test_resuming_in_place_leaves_no_step_twice(smooth_images: Batches, tmp_path: Path) -> None:
-    trainer_for(smooth_images, tmp_path).train(2)
+    trainer = trainer_for(smooth_images, tmp_path)
+    trainer.train(2)
     latest = tmp_path / "checkpoints" / "latest.pth"
-    earlier = torch.load(latest)
-    trainer_for(smooth_images, tmp_path, model=small_model()).train(1)  # as if it had died there
-    torch.save(earlier, latest)
+    earlier = latest.read_bytes()
+    trainer.train(3)
+    latest.write_bytes(earlier)  # as if it had died in the 3rd epoch, its events written
     resumed = trainer_for(smooth_images, tmp_path)
     resumed.load_checkpoint(latest)
     resumed.train(4)
-    assert [event.step for event in events_of(tmp_path).Scalars("val/loss")] == [1, 3, 4]
+    assert [event.step for event in events_of(tmp_path).Scalars("val/loss")] == [1, 2, 3, 4]
+
+
+def test_a_run_is_not_trained_over(smooth_images: Batches, tmp_path: Path) -> None:
+    trainer = trainer_for(smooth_images, tmp_path)
+    trainer.train(1)
+    trainer.train(2)
+    before = {path: path.read_bytes() for path in tmp_path.rglob("*") if path.is_file()}
+    with pytest.raises(UserError, match="holds a run already"):
+        trainer_for(smooth_images, tmp_path).train(1)
+    trainer_for(smooth_images, tmp_path / "other").train(3)
+    from_other = trainer_for(smooth_images, tmp_path)
+    from_other.load_checkpoint(tmp_path / "other" / "checkpoints" / "latest.pth")
+    with pytest.raises(UserError, match="holds a run already"):
+        from_other.train(4)
+    assert {path: path.read_bytes() for path in before} == before
 
 
 @pytest.mark.parametrize("empty", ["train", "val"])
@@ -424,7 +440,7 @@ def test_bf16_is_for_the_model_only(smooth_images: Batches, tmp_path: Path) -> N
     bf16 = trainer_for(smooth_images, tmp_path, precision="bf16", loss_fn=loss_fn).train(2)
     assert set(seen[0::3]) | set(seen[1::3]) == {torch.float32}
     assert set(seen[2::3]) == {torch.bfloat16}
-    fp32 = trainer_for(smooth_images, tmp_path).train(2)
+    fp32 = trainer_for(smooth_images, tmp_path / "fp32").train(2)
     assert bf16[-1]["val_psnr"] == pytest.approx(fp32[-1]["val_psnr"], abs=0.1)
 
 
