@@ -3,6 +3,7 @@
 import difflib
 import importlib
 import inspect
+import re
 from collections.abc import Callable, Mapping
 from dataclasses import is_dataclass
 from pathlib import Path
@@ -170,6 +171,16 @@ def no_such_key(key: str, value: Any, known: list[str]) -> str:
         + (f"did you mean {parent + '.' if parent else ''}{close[0]}? " if close else "")
         + f"{there} {', '.join(known)}"
     )
+
+
+def override(key: str, value: object) -> str:
+    """`key=value` as Hydra reads it, whatever text the value is; not quoted for a shell."""
+    text = str(value)
+    if re.fullmatch(r"[\w./-]+", text):
+        return f"{key}={text}"
+    # A backslash stands for itself, except before a quote.
+    quoted = re.sub(r'(\\*)("|$)', lambda found: 2 * found[1] + (found[2] and '\\"'), text)
+    return f'{key}="{quoted}"'
 
 
 def locate(target: Any, key: str) -> Callable[..., Any]:

@@ -17,7 +17,7 @@ from omegaconf import DictConfig
 from pydantic import ConfigDict
 from pydantic.dataclasses import dataclass
 
-from sar_codec.config import Experiment, plain, top_level
+from sar_codec.config import Experiment, override, plain, top_level
 from sar_codec.errors import UserError
 from sar_codec.program import program
 
@@ -65,13 +65,12 @@ class Training:
         self.run_dir = run_dir
         self._log = run_dir / "training.log"
         given = OverridesParser.create().parse_overrides(list(HydraConfig.get().overrides.task))
-        quoted = str(run_dir).replace("\\", "\\\\").replace('"', '\\"')
         self._command = [
             *[sys.executable, "-m", "sar_codec.train"],
             *[str(each.input_line) for each in given if each.key_or_group != "cuts"],
             f"trainer.epochs={settings.trainer['epochs']}",
             f"trainer.checkpoint_every_minutes={settings.trainer['checkpoint_every_minutes']}",
-            *[f'hydra.run.dir="{quoted}"', "resume=auto"],
+            *[override("hydra.run.dir", run_dir), "resume=auto"],
         ]
 
     def run(self) -> float:

@@ -6,7 +6,17 @@ from annotated_types import Ge, Gt, Lt
 from hydra import compose, initialize_config_dir
 from pydantic.dataclasses import dataclass
 
-from sar_codec.config import CONF_DIR, Experiment, arguments, build, check, locate, plain, top_level
+from sar_codec.config import (
+    CONF_DIR,
+    Experiment,
+    arguments,
+    build,
+    check,
+    locate,
+    override,
+    plain,
+    top_level,
+)
 from sar_codec.errors import UserError
 from sar_codec.losses import CombinedLoss
 from sar_codec.training.trainer import Trainer
@@ -175,3 +185,28 @@ def test_conf_dir_holds_every_program() -> None:
         "benchmark",
         "verify_resume",
     }
+
+
+@pytest.mark.parametrize(
+    "value",
+    [
+        "runs/a-1.x",
+        "runs/lr=0.1, a b",
+        'quo"te',
+        "back\\slash",
+        "end\\",
+        'a\\"b',
+        "${x}",
+        "~/x",
+        "[a]",
+        "",
+    ],
+)
+def test_an_override_is_read_by_hydra_as_it_was_meant(value: str) -> None:
+    from hydra.core.override_parser.overrides_parser import OverridesParser
+    from hydra.core.override_parser.types import QuotedString
+
+    (parsed,) = OverridesParser.create().parse_overrides([override("resume", value)])
+    assert parsed.key_or_group == "resume"
+    read = parsed.value()
+    assert (read.text if isinstance(read, QuotedString) else read) == value

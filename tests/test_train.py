@@ -161,7 +161,7 @@ def test_resuming(run_program: RunProgram, tmp_path: Path, key: str) -> None:
 def test_resuming_a_run_or_the_newest_one(
     run_program: RunProgram, tmp_path: Path, meaning: str
 ) -> None:
-    for name in ("first", "second"):
+    for name in ("first", "second", "benchmark/later", "verify_resume/later/cut"):
         assert run_program(main, *TINY, f"hydra.run.dir=outputs/{name}")[0] == 0
     more = ["trainer.epochs=3", "hydra.run.dir=outputs/a_third"]
     assert run_program(main, *TINY, f"resume={meaning}", *more)[0] == 0

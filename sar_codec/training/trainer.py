@@ -17,6 +17,7 @@ from torch.optim.lr_scheduler import ReduceLROnPlateau
 from tqdm.contrib.logging import logging_redirect_tqdm
 
 from sar_codec import metrics
+from sar_codec.config import override
 from sar_codec.errors import UserError
 from sar_codec.run_lock import locked, refuse_to_train_over
 from sar_codec.signals import StopRequest, noting_signals
@@ -479,11 +480,11 @@ class Trainer:
     def _log_end(self, epochs: int, began_at: int) -> None:
         if self._stop.number is not None:
             log.warning(
-                "Stopped by %s in epoch %d, after %d of its batches; to go on: resume=%s",
+                "Stopped by %s in epoch %d, after %d of its batches; to go on: %s",
                 signal.Signals(self._stop.number).name,
                 self.epoch + 1,
                 self.batch,
-                self.run_dir,
+                override("resume", self.run_dir),
             )
             return
         log.info(

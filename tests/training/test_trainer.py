@@ -1,6 +1,8 @@
 import csv
 import math
+import os
 import random
+import signal
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -14,8 +16,10 @@ from torch import Tensor, nn
 from sar_codec.errors import UserError
 from sar_codec.losses import CombinedLoss
 from sar_codec.models.autoencoder import SARAutoencoder
+from sar_codec.signals import Stopped
 from sar_codec.training import checkpoint
 from sar_codec.training.optimizers import adam, adamw
+from sar_codec.training.sameness import difference_of_states
 from sar_codec.training.trainer import Trainer
 
 PARAMS = {"vmin": 14.77, "vmax": 24.54}
@@ -374,6 +378,62 @@ def test_resuming_in_place_leaves_no_step_twice(smooth_images: Batches, tmp_path
     resumed.load_checkpoint(latest)
     resumed.train(4)
     assert [event.step for event in events_of(tmp_path).Scalars("val/loss")] == [1, 2, 3, 4]
+
+
+def test_training_again_after_an_interruption_goes_on_inside_the_epoch(
+    smooth_images: Batches, tmp_path: Path
+) -> None:
+    whole = trainer_for(smooth_images, tmp_path / "whole")
+    whole.train(2)
+    trainer = trainer_for(smooth_images, tmp_path / "cut")
+    step = trainer._step
+
+    def stopped(x: Tensor) -> None:
+        step(x)
+        if trainer.global_step == 2:
+            os.kill(os.getpid(), signal.SIGINT)  # in a notebook: stop, and run the cell again
+
+    trainer._step = stopped  # type: ignore[method-assign]
+    with pytest.raises(KeyboardInterrupt):
+        trainer.train(2)
+    trainer.train(2)
+    assert trainer.global_step == whole.global_step
+    assert difference_of_states(trainer.state(), whole.state()) is None
+
+
+def test_drawing_batches_again_can_be_stopped_and_loses_nothing(
+    smooth_images: Batches, tmp_path: Path
+) -> None:
+    class Endless(list[Tensor]):
+        """Batches, the first of which come after a signal when they are drawn again."""
+
+        signals = False
+
+        def __iter__(self) -> Iterator[Tensor]:
+            for number, x in enumerate(super().__iter__()):
+                if self.signals and number == 1:
+                    os.kill(os.getpid(), signal.SIGTERM)
+                yield x
+
+    loader = Endless(smooth_images)
+    trainer = trainer_for(loader, tmp_path, val=smooth_images)
+    step = trainer._step
+
+    def stopped(x: Tensor) -> None:
+        step(x)
+        if trainer.batch == 2 and not loader.signals:
+            loader.signals = True
+            os.kill(os.getpid(), signal.SIGTERM)
+
+    trainer._step = stopped  # type: ignore[method-assign]
+    for _ in range(2):
+        with pytest.raises(Stopped):
+            trainer.train(1)
+        assert (trainer.batch, trainer.global_step) == (2, 2)
+    loader.signals = False
+    trainer._step = step  # type: ignore[method-assign]
+    trainer.train(1)
+    assert trainer.global_step == len(smooth_images)
 
 
 def test_a_run_is_not_trained_over(smooth_images: Batches, tmp_path: Path) -> None:
