@@ -8,6 +8,7 @@ import pickle
 import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -521,7 +522,9 @@ def write(state: State, path: Path) -> None:
     limit = sys.getrecursionlimit()
     sys.setrecursionlimit(20 * DEEP)
     try:
-        torch.save(entries, buffer)
+        # Pickled by python: how deep C may recurse, python 3.12 lets no one say.
+        pickled_by = SimpleNamespace(__name__="pickle", Pickler=pickle._Pickler)
+        torch.save(entries, buffer, pickle_module=pickled_by)
     finally:
         sys.setrecursionlimit(limit)
     path.parent.mkdir()
