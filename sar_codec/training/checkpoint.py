@@ -109,17 +109,17 @@ def save(state: State, path: Path) -> None:
                 "of before that; a lower optimizer.lr may help"
             )
     entries = {name: _on_cpu(getattr(state, name)) for name in ENTRIES}
-    size = sum(each.nbytes for each in _tensors(entries))
+    tensors = list(_tensors(entries))
 
     def write(file: IO[bytes]) -> None:
-        sealed = Sealed(file)
+        sealed = Sealed(file, tensors)
         try:
             with sealed:
                 torch.save(entries, sealed)  # type: ignore[arg-type]  # it writes, and no more
         except RuntimeError as error:  # what torch makes of a full disk
             raise sealed.error or error from None
 
-    write_whole_by(path, write, size)
+    write_whole_by(path, write, sum(each.nbytes for each in tensors))
 
 
 def _is_finite(tensor: Tensor) -> bool:

@@ -2,9 +2,13 @@
 
 import hashlib
 import os
+from collections.abc import Iterable
 from concurrent.futures import Future, ThreadPoolExecutor
 from types import TracebackType
 from typing import IO, Any
+
+import numpy as np
+from torch import Tensor
 
 # A file is what torch.save writes, a zip archive, with this and a SHA-256 of all before its digits
 # as the archive's comment. So torch.load reads it as it is.
@@ -17,21 +21,26 @@ LARGE = 2**20
 class Sealed:
     """A file that is hashed as it is written, and ends with the hash as its archive's comment.
 
-    Of large parts, one thread hashes while this one writes and another sends what was written
-    before on to the disk, which would otherwise be two thirds of the time that saving takes.
-    To be used as a context, which adds the comment at its end unless there was an error.
+    While this thread writes, one hashes what was written before and another sends it on to the
+    disk, which would otherwise be two thirds of the time that saving takes. To be used as a
+    context, which adds the comment at its end unless there was an error.
 
     Args:
         file: to write to.
+        held: tensors on the CPU that stay as they are until the context ends. What is written from
+            their memory is hashed there; of all else a copy is.
     """
 
-    def __init__(self, file: IO[bytes]) -> None:
+    def __init__(self, file: IO[bytes], held: Iterable[Tensor]) -> None:
         self.error: OSError | None = None
         self._file = file
         self._sha256 = hashlib.sha256()
         self._held_back = b""
-        self._threads = ThreadPoolExecutor(2)
+        self._unhashed = bytearray()  # small parts, until they are worth a thread's while
+        self._hasher, self._sender = ThreadPoolExecutor(1), ThreadPoolExecutor(1)
         self._sending: Future[None] | None = None
+        storages = (each.untyped_storage() for each in held)
+        self._held = [(each.data_ptr(), each.data_ptr() + each.nbytes()) for each in storages]
 
     def __enter__(self) -> "Sealed":
         return self
@@ -39,10 +48,12 @@ class Sealed:
     def __exit__(
         self, kind: type[BaseException] | None, error: Any, traceback: TracebackType | None
     ) -> None:
-        with self._threads:  # waits for them
+        with self._hasher, self._sender:  # waits for them
             if kind is None:
                 self._pass_on(COMMENT_SIZE.to_bytes(2, "little") + _MARK)
-                self._file.write(self._sha256.hexdigest().encode())
+                self._hash_small_parts()
+                digest = self._hasher.submit(self._sha256.hexdigest).result()
+                self._file.write(digest.encode())
                 # A failure to reach the disk is told once only: here, or to nobody.
                 self._await_sending()
 
@@ -65,18 +76,32 @@ class Sealed:
         """For torch, which asks for it; what matters is flushed with the file."""
 
     def _pass_on(self, content: bytes | memoryview) -> None:
+        self._file.write(content)
         if len(content) < LARGE:
-            self._file.write(content)
-            self._sha256.update(content)
-            return
-        hashing = self._threads.submit(self._sha256.update, content)
-        try:
-            self._file.write(content)
-        finally:
-            hashing.result()  # the memory is torch's again when this returns
+            self._unhashed += content
+        else:
+            self._hash_small_parts()
+            # What was not held may be gone when the thread comes to it.
+            self._hash(content if self._is_held(content) else bytes(content))
+        if len(content) >= LARGE or len(self._unhashed) >= LARGE:
+            self._hash_small_parts()
+            self._send()
+
+    def _hash_small_parts(self) -> None:
+        self._hash(bytes(self._unhashed))
+        self._unhashed.clear()
+
+    def _hash(self, content: bytes | memoryview) -> None:
+        self._hasher.submit(self._sha256.update, content)
+
+    def _is_held(self, content: bytes | memoryview) -> bool:
+        first = np.frombuffer(content, np.uint8).ctypes.data
+        return any(low <= first and first + len(content) <= high for low, high in self._held)
+
+    def _send(self) -> None:
         if self._sending is None or self._sending.done():
             self._await_sending()
-            self._sending = self._threads.submit(os.fsync, self._file.fileno())
+            self._sending = self._sender.submit(os.fsync, self._file.fileno())
 
     def _await_sending(self) -> None:
         if self._sending is not None:
