@@ -37,7 +37,7 @@ from sar_codec.training.keeping import KeptCheckpoints
 from sar_codec.training.optimizers import adam
 from sar_codec.training.progress import Batches, RunningMeans, first_samples, followed
 from sar_codec.training.random_states import random_states, restore_random_states
-from sar_codec.training.resuming import check_same_preprocessing, restore, warn_of_differences
+from sar_codec.training.restoring import check_same_preprocessing, restore, warn_of_differences
 from sar_codec.training.tracking import Tracker
 from sar_codec.training.triple_view import triple_view
 from sar_codec.training.without_trace import without_trace

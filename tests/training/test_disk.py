@@ -16,6 +16,7 @@ from typing import Any
 import cuts
 import pytest
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+from test_train import TINY
 
 from sar_codec.errors import UserError
 from sar_codec.train import main
@@ -25,16 +26,6 @@ from sar_codec.training.trainer import Trainer
 
 RunProgram = Callable[..., tuple[int, str]]
 
-TINY = (
-    "trainer=smoke",
-    "device=cpu",
-    "data.scenes=3",
-    "data.size=64",
-    "data.patch_size=32",
-    "data.batch_size=2",
-    "model.width=8",
-    "model.depth=1",
-)
 # Where a run writes: what is called, with what name of a file, and which file is told.
 PLACES = {
     "the checkpoint's temporary": ("open", r"\.latest\.pth\..*\.tmp", "checkpoints/latest.pth"),
