@@ -84,7 +84,7 @@ def step_by_flag(good: Tensor, optimizer: torch.optim.Optimizer) -> None:
     """A step of a fused optimizer, which does nothing unless `good`; no one waits for the flag."""
     optimizer.found_inf = (~good).float()  # type: ignore[attr-defined]  # as torch's GradScaler does
     optimizer.step()
-    del optimizer.found_inf  # type: ignore[attr-defined]
+    del optimizer.found_inf  # type: ignore[attr-defined]  # likewise
 
 
 def restore_unless(good: Tensor, buffers: Iterable[Tensor], before: Iterable[Tensor]) -> None:

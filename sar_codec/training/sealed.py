@@ -79,13 +79,14 @@ class Sealed:
         self._file.write(content)
         if len(content) < LARGE:
             self._unhashed += content
+            if len(self._unhashed) < LARGE:
+                return
+            self._hash_small_parts()
         else:
             self._hash_small_parts()
             # What was not held may be gone when the thread comes to it.
             self._hash(content if self._is_held(content) else bytes(content))
-        if len(content) >= LARGE or len(self._unhashed) >= LARGE:
-            self._hash_small_parts()
-            self._send()
+        self._send()
 
     def _hash_small_parts(self) -> None:
         self._hash(bytes(self._unhashed))

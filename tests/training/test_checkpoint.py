@@ -137,6 +137,18 @@ def test_what_cannot_be_read_back_is_refused_before_training() -> None:
         checkpoint.plain({"model": [{1, 2}]}, "config")
 
 
+@pytest.mark.parametrize("large", [1, 100, 3000, 10_000, 50_000])
+def test_parts_of_any_size_are_hashed_in_their_order(
+    large: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sealed, "LARGE", large)
+    weights = {f"layer{size}": torch.rand(size) for size in (1, 10, 1000, 5000, 20_000)}
+    weights["a view"] = weights["layer5000"][::2]
+    checkpoint.save(a_state(model_state_dict=weights), tmp_path / "x.pth")
+    loaded = checkpoint.load(tmp_path / "x.pth").model_state_dict  # its checksum is right
+    assert all(torch.equal(loaded[name], each) for name, each in weights.items())
+
+
 @pytest.mark.parametrize("call", [1, 2, 3])
 def test_large_parts_that_do_not_reach_the_disk_are_told(
     call: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
