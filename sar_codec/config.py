@@ -48,6 +48,7 @@ class Experiment:
     trainer: dict[str, Any]
     seed: Annotated[int, Ge(0), Lt(2**63)]
     device: Annotated[str, Field(pattern=r"^(auto|cpu|cuda(:\d+)?)$")]
+    hparams: list[str]
     resume: str | None
 
 

@@ -76,6 +76,14 @@ def sweep_temporaries(folder: Path) -> list[Path]:
     return stale
 
 
+def keep_aside(path: Path) -> None:
+    """Renames a file or folder, where there is one, to path.1, path.2 ..., the first not taken."""
+    if path.exists():
+        numbers = range(1, 1 + len(list(path.parent.glob(f"{path.name}.*"))) + 1)
+        names = [path.with_name(f"{path.name}.{number}") for number in numbers]
+        path.rename(next(name for name in names if not name.exists()))
+
+
 def cannot_be_written(path: Path, error: BaseException, size: int | None = None) -> UserError:
     """What to tell the user of a failed write, with the bytes needed and free where they matter."""
     free = None

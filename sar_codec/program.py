@@ -6,7 +6,9 @@ import os
 import re
 import signal
 import sys
+import traceback
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import hydra
@@ -16,10 +18,14 @@ from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
+from sar_codec import processes
 from sar_codec.config import CONF_DIR, no_such_key
 from sar_codec.errors import UserError
-from sar_codec.run_folder import release_folders
+from sar_codec.job_log import telling_of_crashes
+from sar_codec.run_lock import release_held
 from sar_codec.signals import STOPPING, Stopped, raise_stopped
+from sar_codec.status import FAILED, FINISHED, STOPPED, RunStatus
+from sar_codec.sweep_job import run_sweep_job
 
 Main = Callable[[DictConfig], Any]
 
@@ -45,6 +51,8 @@ def program(config_name: str) -> Callable[[Main], Callable[[], None]]:
             def job(cfg: DictConfig) -> Any:
                 nonlocal jobs_begun
                 jobs_begun += 1
+                if HydraConfig.get().mode == RunMode.MULTIRUN:
+                    return run_sweep_job(config_name)
                 return _run_job(main, cfg)
 
             launch = hydra.main(
@@ -53,9 +61,11 @@ def program(config_name: str) -> Callable[[Main], Callable[[], None]]:
             try:
                 launch(job)()
             except UserError as error:
-                sys.exit(f"error: {error}")
+                sys.exit(_as_said(f"error: {error}"))
             except (HydraException, OmegaConfBaseException) as error:
-                sys.exit(f"error: {_explain(error, config_name)}")
+                # The same in each of several processes, before they have joined.
+                message = f"error: {_explain(error, config_name)}"
+                sys.exit(message if processes.is_first() else 1)
             except BrokenPipeError:
                 # Whoever read our output has left, as `head` does; there is no one to tell.
                 os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
@@ -75,7 +85,8 @@ def program(config_name: str) -> Callable[[Main], Callable[[], None]]:
             except KeyboardInterrupt:
                 sys.exit(130)
             finally:
-                release_folders()
+                release_held()
+                processes.leave()
 
         return run
 
@@ -83,24 +94,41 @@ def program(config_name: str) -> Callable[[Main], Callable[[], None]]:
 
 
 def _run_job(main: Main, cfg: DictConfig) -> Any:
-    """Runs `main`, leaving the reason of a failure in the job's log file."""
+    """Runs `main`, leaving the reason of a failure in the job's log file and its status."""
+    run_dir = Path(HydraConfig.get().runtime.output_dir)
+    status = RunStatus(run_dir if processes.is_first() else None)
     try:
-        return main(cfg)
+        with telling_of_crashes():
+            result = main(cfg)
     except UserError as error:
-        reason = str(error)
-    except Exception as error:  # logged, and raised again
-        _write_to_log_file("stopped by a defect", error=error)
+        _write_to_log_file(str(error), error=None)
+        status.ended(FAILED, str(error))
+        sys.exit(_as_said(f"error: {error}"))
+    except KeyboardInterrupt as stop:
+        status.ended(STOPPED, str(stop) or "SIGINT")
         raise
-    _write_to_log_file(reason, error=None)
-    if HydraConfig.get().mode == RunMode.MULTIRUN:
-        # The sweep's other jobs run. A fresh error: Hydra keeps it, with all its frames hold.
-        number = HydraConfig.get().job.num
-        print(f"error in job {number}: {reason}", file=sys.stderr)
-        raise UserError(f"job {number} failed: {reason}")
-    sys.exit(f"error: {reason}")
+    except (Exception, SystemExit) as error:  # logged, and raised again
+        _write_to_log_file("stopped by a defect", error=error)
+        status.ended(FAILED, _told(error))
+        if isinstance(error, SystemExit):
+            sys.exit(_as_said(f"error: {_told(error)}, instead of returning"))
+        raise
+    status.ended(FINISHED, result=result)
+    return result
 
 
-def _write_to_log_file(message: str, error: Exception | None) -> None:
+def _as_said(message: str) -> str:
+    """A message, with the process where it is not the first of several."""
+    return message if processes.is_first() else f"process {os.environ['RANK']}: {message}"
+
+
+def _told(error: BaseException) -> str:
+    """An error in one line."""
+    lines = traceback.format_exception_only(error)
+    return " ".join("".join(lines).split())
+
+
+def _write_to_log_file(message: str, error: BaseException | None) -> None:
     record = logging.getLogger(__name__).makeRecord(
         __name__,
         logging.ERROR,

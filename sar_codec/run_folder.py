@@ -1,49 +1,69 @@
 """What Hydra would do to a run's folder before the run can say no: guarded here."""
 
-import atexit
 import sys
-from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
 from hydra.experimental.callback import Callback
-from omegaconf import DictConfig
+from omegaconf import DictConfig, open_dict, read_write
 
+from sar_codec import processes
 from sar_codec.errors import UserError
-from sar_codec.run_lock import is_inside, locked, refuse_to_train_over
+from sar_codec.files import keep_aside
+from sar_codec.run_lock import hold, is_inside, refuse_to_train_over
 
-_claims = ExitStack()  # until the program ends
-atexit.register(_claims.close)
+_SILENCE = {"version": 1, "disable_existing_loggers": False, "root": {"level": "CRITICAL"}}
 
 
 class RunFolderGuard(Callback):
     """Before Hydra writes into a run's folder, refuses one in use and keeps older configs aside.
 
     Hydra's own way is to write over `.hydra/` and to append to `training.log`, also where another
-    process is at work, and where a run lies that was not to be gone on with.
+    process is at work, and where a run lies that was not to be gone on with; and each process of
+    torchrun would open a folder of its own.
     """
 
     def on_run_start(self, config: DictConfig, **kwargs: Any) -> None:
-        run_dir = Path(config.hydra.run.dir)
         try:
-            _claims.enter_context(locked(run_dir))
-            resume = config.get("resume")
-            # What "last" is, takes long to find out; the program itself looks at it.
-            if resume not in ("auto", "last") and not is_inside(resume, run_dir):
-                refuse_to_train_over(run_dir)
-            keep_aside(run_dir / ".hydra")
+            if processes.are_several():
+                share_folder(config)
+            if processes.is_first():
+                claim(config)
         except UserError as error:
-            sys.exit(f"error: {error}")  # Hydra turns a callback's exceptions into warnings
+            # Hydra turns a callback's exceptions into warnings.
+            sys.exit(f"error: {error}" if processes.is_first() else 1)
 
 
-def keep_aside(folder: Path) -> None:
-    """Renames a folder, where there is one, to the first of folder.1, folder.2 ... that is free."""
-    if folder.exists():
-        numbers = range(1, 1 + len(list(folder.parent.glob(f"{folder.name}.*"))) + 1)
-        names = [folder.with_name(f"{folder.name}.{number}") for number in numbers]
-        folder.rename(next(name for name in names if not name.exists()))
+def share_folder(config: DictConfig) -> None:
+    """Makes one folder of those of several processes, in which only the first writes.
+
+    Raises:
+        UserError: the program is not for several.
+    """
+    name = config.hydra.job.name
+    if name != "train":
+        raise UserError(f"{name} is for one process: start it without torchrun")
+    processes.join()
+    run_dir, is_restart = processes.agree_on_run_dir(str(config.hydra.run.dir))
+    with read_write(config), open_dict(config):
+        config.hydra.run.dir = run_dir
+        if is_restart and any((Path(run_dir) / "checkpoints").glob("*.pth")):
+            config.resume = "auto"
+        if not processes.is_first():
+            config.hydra.output_subdir = None
+            config.hydra.job_logging = _SILENCE
 
 
-def release_folders() -> None:
-    """Lets others have the folders that this process was given."""
-    _claims.close()
+def claim(config: DictConfig) -> None:
+    """Takes the folder for this process until it ends.
+
+    Raises:
+        UserError: another process is at work there, or it holds a run that is not gone on with.
+    """
+    run_dir = Path(config.hydra.run.dir)
+    hold(run_dir)
+    resume = config.get("resume")
+    # What "last" is, takes long to find out; the program itself looks at it.
+    if resume not in ("auto", "last") and not is_inside(resume, run_dir):
+        refuse_to_train_over(run_dir)
+    keep_aside(run_dir / ".hydra")

@@ -1,12 +1,13 @@
 """One run a folder, and one process."""
 
+import atexit
 import errno
 import fcntl
 import os
 import socket
 import sys
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 
 from sar_codec.errors import UserError
@@ -14,6 +15,8 @@ from sar_codec.files import cannot_be_written
 
 _NAME = ".lock"
 _NO_LOCKS = (errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP)
+_until_the_end = ExitStack()
+atexit.register(_until_the_end.close)
 _held: dict[Path, int] = {}  # folders that this process holds, and how often
 
 
@@ -43,6 +46,20 @@ def locked(run_dir: Path) -> Iterator[None]:
         with suppress(OSError):
             (run_dir / _NAME).unlink()
         os.close(handle)
+
+
+def hold(run_dir: Path) -> None:
+    """Enters `locked` until the program ends, or `release_held` is called.
+
+    Raises:
+        UserError: as `locked`.
+    """
+    _until_the_end.enter_context(locked(run_dir))
+
+
+def release_held() -> None:
+    """Lets others have the folders that this process was to hold until its end."""
+    _until_the_end.close()
 
 
 def is_inside(path: str | os.PathLike[str] | None, folder: Path) -> bool:

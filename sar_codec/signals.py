@@ -3,11 +3,13 @@
 import os
 import signal
 import threading
-from collections.abc import Iterator
+import time
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from types import FrameType
 
 STOPPING = (signal.SIGTERM, signal.SIGINT, signal.SIGUSR2)
+ECHO_SECONDS = 1.0
 
 
 class Stopped(KeyboardInterrupt):
@@ -23,20 +25,42 @@ class StopRequest:
 
     def __init__(self) -> None:
         self.number: int | None = None
+        self._came: dict[int, float] = {}  # each signal, and when it first did
+        self._pass_on: Callable[[int], object] | None = None
 
     def __call__(self, number: int, frame: FrameType | None) -> None:
-        """The handler: the first signal is noted, a second one ends the process at once."""
-        if self.number is not None:
+        """The handler: the first signal is noted; the same one again ends the process at once.
+
+        Not within a second: Slurm and torchrun signal all processes of a job, whose parents pass
+        the signal on to them too. Nor another one: SIGTERM follows SIGUSR2 where Slurm preempts.
+        """
+        now = time.monotonic()
+        insists = now - self._came.setdefault(number, now) > ECHO_SECONDS
+        if self.number is None:
+            self.number = number
+        if self._pass_on is not None:
+            self._pass_on(number)
+        if insists:
             os._exit(128 + number)
-        self.number = number
+
+    @property
+    def numbers(self) -> list[int]:
+        """All signals that came, in order."""
+        return list(self._came)
+
+    def pass_on_to(self, send: Callable[[int], object]) -> None:
+        """Calls `send` with each signal, those that came already included."""
+        self._pass_on = send
+        for number in self.numbers:
+            send(number)
 
 
 @contextmanager
 def noting_signals() -> Iterator[StopRequest]:
     """A context in which a signal does not interrupt; whoever works there looks whether one came.
 
-    After it, a signal that came is passed on to whoever handled it before, such as a launcher that
-    puts the job back into its queue, and `Stopped` is raised.
+    After it, the signals that came are passed on to whoever handled them before, such as a launcher
+    that puts the job back into its queue, and `Stopped` is raised with the first of them.
     """
     request = StopRequest()
     if threading.current_thread() is not threading.main_thread():
@@ -52,11 +76,13 @@ def noting_signals() -> Iterator[StopRequest]:
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)
-    if request.number is not None:
-        handler = before[signal.Signals(request.number)]
-        if callable(handler) and handler is not signal.default_int_handler:
-            handler(request.number, None)
-        raise Stopped(request.number)
+    if request.number is None:
+        return
+    for each in request.numbers:
+        handler = before[signal.Signals(each)]
+        if callable(handler) and handler not in (signal.default_int_handler, raise_stopped):
+            handler(each, None)
+    raise Stopped(request.number)
 
 
 def raise_stopped(number: int, frame: FrameType | None) -> None:

@@ -7,9 +7,11 @@ from typing import Any
 from hydra import compose
 from hydra.core.hydra_config import HydraConfig
 from hydra.core.override_parser.overrides_parser import OverridesParser
-from omegaconf import DictConfig, OmegaConf
+from omegaconf import MISSING, DictConfig, OmegaConf
 
+from sar_codec import processes
 from sar_codec.config import Experiment, arguments, build, check, plain, target_of, top_level
+from sar_codec.errors import UserError
 from sar_codec.files import write_whole
 from sar_codec.program import program
 from sar_codec.run_lock import is_inside, refuse_to_train_over
@@ -27,11 +29,12 @@ def main(cfg: DictConfig) -> float:
     from sar_codec.training.resuming import check_can_go_on, find_checkpoint, lay_over
     from sar_codec.training.trainer import Trainer
 
+    together = processes.group()
     config = plain(cfg)
     run_dir = Path(HydraConfig.get().runtime.output_dir)
     wanted = top_level(config, Experiment).resume
     resume = None if wanted is None else find_checkpoint(wanted, run_dir)
-    if resume is None or not is_inside(resume, run_dir):
+    if together.is_first and (resume is None or not is_inside(resume, run_dir)):
         refuse_to_train_over(run_dir)
     if resume is not None:
         state, resume = checkpoint.load_or_previous(resume)
@@ -39,6 +42,7 @@ def main(cfg: DictConfig) -> float:
         check_can_go_on(resume, state, config)
         record(config)
     experiment = top_level(config, Experiment)
+    hparams = {key: hparam(key, config) for key in experiment.hparams}
     check(experiment.data, "data")
     check(experiment.loss, "loss")
     schedule = arguments(experiment.trainer, "trainer", Trainer.train, Trainer)
@@ -47,6 +51,8 @@ def main(cfg: DictConfig) -> float:
     log.info("Config:\n%s", OmegaConf.to_yaml(config))
     seed_all(experiment.seed)
     model = build(experiment.model, "model")
+    if not together.is_first:  # the same weights, other draws
+        seed_all(experiment.seed + together.rank)
     optimizer = build(experiment.optimizer, "optimizer", params=model.parameters())
     data = build(experiment.data, "data", seed=experiment.seed)
     log.info("Data: %s", data.summary)
@@ -62,6 +68,7 @@ def main(cfg: DictConfig) -> float:
         run_dir=run_dir,
         preprocessing_params=data.preprocessing_params,
         config=config,
+        hparams=hparams,
         device=pick_device(experiment.device),
     )
     if resume is not None:
@@ -92,6 +99,20 @@ def given_now(config: dict[str, Any]) -> tuple[dict[str, Any], set[str], set[str
     }
     base = plain(compose(name, [f"{group}={choices[group]}" for group in switched]))
     return base, {each.key_or_group for each in overrides}, switched
+
+
+def hparam(key: str, config: dict[str, Any]) -> bool | int | float | str:
+    """What TensorBoard's HParams page shows of a key: its value, or of a group, which one it is.
+
+    Raises:
+        UserError: there is no such key.
+    """
+    if key in (choices := HydraConfig.get().runtime.choices):
+        return str(choices[key])
+    value = OmegaConf.select(OmegaConf.create(config), key, default=MISSING)
+    if value is MISSING:
+        raise UserError(f"hparams: {key} is no key of the config; give keys as optimizer.lr")
+    return value if isinstance(value, bool | int | float | str) else str(value)
 
 
 def record(config: dict[str, Any]) -> None:

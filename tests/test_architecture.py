@@ -16,15 +16,22 @@ LAYERS: dict[str, set[str]] = {
     "signals": set(),
     "job_log": set(),
     "run_lock": {"files"},
-    "run_folder": {"run_lock"},
-    "program": {"config", "run_folder", "signals"},
+    "processes": set(),
+    "run_folder": {"files", "processes", "run_lock"},
+    "status": {"files"},
+    "comparison": {"files", "status"},
+    "sweep": {"comparison", "config", "files", "processes", "run_lock", "status"},
+    "sweep_job": {"config", "run_lock", "signals", "status", "sweep"},
+    "program": {
+        *("config", "job_log", "processes", "run_lock", "signals", "status", "sweep_job"),
+    },
     "metrics": set(),
     "losses": {"metrics"},
     "data": set(),
     "models": set(),
-    "training": {"losses", "metrics", "config", "files", "run_lock", "signals"},
+    "training": {"losses", "metrics", "config", "files", "processes", "run_lock", "signals"},
 }
-PROGRAMS = {"train", "benchmark", "verify_resume"}
+PROGRAMS = {"train", "benchmark", "verify_resume", "compare"}
 MODULES = sorted(PACKAGE.rglob("*.py"))
 
 
@@ -78,7 +85,7 @@ def test_no_module_imports_itself_through_others() -> None:
         visit(path, ())
 
 
-@pytest.mark.parametrize("name", ["train", "benchmark", "config", "program"])
+@pytest.mark.parametrize("name", ["train", "benchmark", "compare", "config", "program"])
 def test_what_help_needs_imports_neither_torch_nor_rasterio_at_the_top(name: str) -> None:
     heavy = {"torch", "torchvision", "rasterio", "tensorboard"}
     for node in ast.parse((PACKAGE / f"{name}.py").read_text()).body:

@@ -42,25 +42,55 @@ def test_a_launchers_own_handler_is_called_after_the_work() -> None:
     assert calls == ["save", "requeue"]
 
 
+def test_signals_that_follow_one_another_all_reach_a_launcher() -> None:
+    """Slurm's SIGTERM must not hide the SIGUSR2 for which a launcher puts the job back."""
+    calls: list[int] = []
+    before = {
+        number: signal.signal(number, lambda number, _: calls.append(number))
+        for number in (signal.SIGTERM, signal.SIGUSR2)
+    }
+    try:
+        with pytest.raises(Stopped, match="SIGTERM"), noting_signals():
+            os.kill(os.getpid(), signal.SIGTERM)
+            os.kill(os.getpid(), signal.SIGUSR2)
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+    assert calls == [signal.SIGTERM, signal.SIGUSR2]
+
+
+def test_signals_are_passed_on_those_of_before_too() -> None:
+    passed: list[int] = []
+    with pytest.raises(Stopped), noting_signals() as request:
+        os.kill(os.getpid(), signal.SIGTERM)
+        request.pass_on_to(passed.append)
+        os.kill(os.getpid(), signal.SIGUSR2)
+    assert passed == [signal.SIGTERM, signal.SIGUSR2]
+
+
 def test_an_error_on_the_way_is_not_hidden() -> None:
     with pytest.raises(ZeroDivisionError), noting_signals():
         os.kill(os.getpid(), signal.SIGTERM)
         raise ZeroDivisionError
 
 
-def test_a_second_signal_ends_the_process_at_once() -> None:
+def test_the_same_signal_again_ends_the_process_at_once_unless_it_is_an_echo() -> None:
     program = """
-import os, signal
+import os, signal, sys, time
 from sar_codec.signals import noting_signals
 try:
     with noting_signals():
         os.kill(os.getpid(), signal.SIGTERM)
+        os.kill(os.getpid(), signal.SIGTERM)  # from a parent that passes it on
+        os.kill(os.getpid(), signal.SIGUSR2)
+        print("went on", flush=True)
+        time.sleep(1.1)
         os.kill(os.getpid(), signal.SIGTERM)
 finally:
     print("not reached")
 """
     ended = subprocess.run([sys.executable, "-c", program], capture_output=True, check=False)
-    assert (ended.returncode, ended.stdout, ended.stderr) == (143, b"", b"")
+    assert (ended.returncode, ended.stdout, ended.stderr) == (143, b"went on\n", b"")
 
 
 def test_another_thread_leaves_signals_to_the_main_one() -> None:

@@ -13,7 +13,6 @@ from pathlib import Path
 
 import pytest
 import torch
-import yaml
 
 from sar_codec.train import main
 
@@ -47,6 +46,8 @@ def test_a_run_leaves_what_the_design_says_and_tells_where(
         "tensorboard",
         "history.csv",
         "checkpoints",
+        "status.json",
+        "environment.json",
     }
     assert sorted(os.listdir(run / "checkpoints")) == ["best.pth", "latest.pth", "previous.pth"]
     log = (run / "training.log").read_text()
@@ -196,32 +197,7 @@ def test_a_bad_checkpoint_is_one_line(run_program: RunProgram, tmp_path: Path, d
     assert code == 1
     assert str(path) in message
     assert "\n" not in message
-    assert sorted(os.listdir(tmp_path / "second")) == [".hydra", "training.log"]
-
-
-def test_multirun_is_one_run_per_value(run_program: RunProgram, tmp_path: Path) -> None:
-    assert run_program(main, "-m", *TINY, "trainer.lr_patience=5,10,20")[0] == 0
-    jobs = sorted(tmp_path.glob("outputs/multirun/*/*/[0-9]"))
-    patience = [
-        yaml.safe_load((job / ".hydra" / "config.yaml").read_text())["trainer"]["lr_patience"]
-        for job in jobs
-    ]
-    assert patience == [5, 10, 20]
-    logs = [(job / "training.log").read_text() for job in jobs]
-    assert all(log.count("Epoch 1/2") == 1 for log in logs), "a log of one job in another's"
-
-
-def test_a_sweep_runs_on_when_a_job_fails_and_names_each(
-    run_program: RunProgram, tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
-    code, message = run_program(main, "-m", *TINY, "data.vmin=20,-35,30")
-    assert code == 1
-    assert message.startswith("error: job 0 failed: data.vmin=20.0, ")
-    said = capsys.readouterr().err
-    assert "error in job 0: data.vmin=20.0" in said
-    assert "error in job 2: data.vmin=30.0" in said
-    (job,) = tmp_path.glob("outputs/multirun/*/*/1")
-    assert (job / "checkpoints" / "best.pth").exists()
+    assert sorted(os.listdir(tmp_path / "second")) == [".hydra", "status.json", "training.log"]
 
 
 def test_a_folder_that_holds_a_run_is_not_trained_over(

@@ -38,6 +38,9 @@ DANGEROUS_MODULES = {
 ALLOWED_IMPORTS = {
     "run_lock.py": {"socket"},  # for the machine's name
     "verify_resume.py": {"subprocess"},  # for runs of this program that it kills
+    "sweep_job.py": {"subprocess"},  # for runs of this program
+    "environment.py": {"subprocess"},  # for git
+    "status.py": {"socket"},  # for the machine's name
 }
 DANGEROUS_CALLS = {
     *("eval", "exec", "compile", "__import__", "os.system", "os.popen", "os.execv", "os.spawnv"),
@@ -136,7 +139,7 @@ OURS = [
     *("sar_codec.files.Path.touch", "sar_codec.config.importlib.import_module"),
     *("sar_codec.config.locate", "sar_codec.config.build", "sar_codec.train.main"),
     *("sar_codec.train.record", "sar_codec.benchmark.main", "sar_codec.program.program"),
-    *("sar_codec.job_log.JobLog", "sar_codec.run_lock.locked", "sar_codec.run_folder.keep_aside"),
+    *("sar_codec.job_log.JobLog", "sar_codec.run_lock.locked", "sar_codec.files.keep_aside"),
     *("sar_codec.run_folder.RunFolderGuard", "sar_codec.training.checkpoint.save"),
     *("sar_codec.training.checkpoint.load", "sar_codec.training.checkpoint.torch.load"),
     *("sar_codec.training.keeping.KeptCheckpoints", "sar_codec.training.tracking.Tracker"),

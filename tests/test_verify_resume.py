@@ -117,6 +117,8 @@ def a_state() -> checkpoint.State:
         train_sums={},
         gradients=None,
         bad_steps_in_row=0,
+        ema_state_dict=None,
+        random_states_of_others=[],
         random_states={},
         epoch_random_states=None,
         config={"resume": None},

@@ -5,13 +5,14 @@ import multiprocessing.util
 import signal
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from itertools import islice
 from typing import Any, NamedTuple
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
-from torch.utils.data import DataLoader, Dataset, Sampler
+from torch.utils.data import DataLoader, Dataset, Sampler, default_collate
 
 from sar_codec.data.patches import Area, Windows, interleaved
 from sar_codec.data.scaling import to_unit
@@ -127,6 +128,27 @@ class PositionSampler(Sampler[tuple[int, int]]):
         return np.random.default_rng([self.seed, self.epoch]).permutation(self.length)
 
 
+class BatchSampler(Sampler[list[tuple[int, int]]]):
+    """Positions in batches; of each batch, the part that is one process's of several."""
+
+    def __init__(self, positions: PositionSampler, samples: int) -> None:
+        self.positions = positions
+        self.samples = samples  # of a whole batch
+        self.rank, self.processes = 0, 1
+
+    def __len__(self) -> int:
+        return -(-len(self.positions) // self.samples)
+
+    def __iter__(self) -> Iterator[list[tuple[int, int]]]:
+        positions = iter(self.positions)
+        while batch := list(islice(positions, self.samples)):
+            # Rounded up: where there are too few for all, the first process has some.
+            first, end = (
+                -(-len(batch) * rank // self.processes) for rank in (self.rank, self.rank + 1)
+            )
+            yield batch[first:end]
+
+
 class PatchLoader(DataLoader[Tensor]):
     """Batches `(B, 1, size, size)` in [0, 1], the same for any number of workers."""
 
@@ -140,11 +162,11 @@ class PatchLoader(DataLoader[Tensor]):
     ) -> None:
         self.positions = PositionSampler(len(dataset), seed, shuffle)
         self.patches = dataset
-        self._samples_a_batch = batch_size
+        self._batches = BatchSampler(self.positions, batch_size)
         super().__init__(
             dataset,
-            batch_size=batch_size,
-            sampler=self.positions,
+            batch_sampler=self._batches,
+            collate_fn=_Stacked(dataset.size),
             num_workers=num_workers,
             persistent_workers=num_workers > 0,
             pin_memory=torch.cuda.is_available(),
@@ -169,7 +191,15 @@ class PatchLoader(DataLoader[Tensor]):
 
     def skip(self, batches: int) -> None:
         """Leaves out so many batches at the start of the next iteration, without making them."""
-        self.positions.skipped = batches * self._samples_a_batch
+        self.positions.skipped = batches * self._batches.samples
+
+    def share(self, rank: int, processes: int) -> None:
+        """Makes each batch the part of it that is the process `rank`'s, of so many.
+
+        Parts follow one another in the batch and differ by one sample at most; of a batch with
+        fewer samples than processes, some are empty, never the first one's.
+        """
+        self._batches.rank, self._batches.processes = rank, processes
 
     def close(self) -> None:
         """Ends the workers, if there are any.
@@ -182,9 +212,9 @@ class PatchLoader(DataLoader[Tensor]):
             self._iterator = None
 
     def describe(self, batch: int) -> str:
-        """Where the patches of a batch of this epoch lie, for people."""
-        first = batch * self._samples_a_batch
-        indices = self.positions.order()[first : first + self._samples_a_batch]
+        """Where the patches of a batch of this epoch, all processes' parts, lie; for people."""
+        first = batch * self._batches.samples
+        indices = self.positions.order()[first : first + self._batches.samples]
         windows = [self.patches.window(self.positions.epoch, int(index)) for index in indices]
         size = self.patches.size
         return "; ".join(
@@ -192,6 +222,16 @@ class PatchLoader(DataLoader[Tensor]):
             f"columns {area.column + column} to {area.column + column + size - 1}"
             for area, row, column in windows
         )
+
+
+class _Stacked:
+    """Puts patches into one tensor; also none at all, which torch's own function cannot."""
+
+    def __init__(self, size: int) -> None:
+        self._size = size
+
+    def __call__(self, patches: list[Tensor]) -> Tensor:
+        return default_collate(patches) if patches else torch.empty(0, 1, self._size, self._size)
 
 
 @contextmanager

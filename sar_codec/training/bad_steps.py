@@ -16,29 +16,29 @@ class BadSteps:
 
     Args:
         limit: so many in a row end the run.
-        name_of: what the batch of a number was, for people.
+        name_of: what the batches of these numbers were, for people.
         device: where the flags are.
     """
 
-    def __init__(self, limit: int, name_of: Callable[[int], str], device: torch.device) -> None:
+    def __init__(self, limit: int, name_of: Callable[[range], str], device: torch.device) -> None:
         self.limit = limit
         self.name_of = name_of
         self.in_row = 0
         # On a CPU a flag is known at once; a GPU is asked for several together.
         self._look_every = limit if device.type == "cuda" else 1
-        self._unseen: list[tuple[int, Tensor]] = []
+        self._unseen: list[tuple[range, Tensor]] = []
 
-    def add(self, batch: int, good: Tensor) -> None:
+    def add(self, batches: range, good: Tensor) -> None:
         """Takes note of a step.
 
         Args:
-            batch: the batch's number in its epoch.
+            batches: the numbers of its batches in their epoch.
             good: a boolean scalar on the device.
 
         Raises:
             UserError: too many in a row were bad.
         """
-        self._unseen.append((batch, good))
+        self._unseen.append((batches, good))
         if len(self._unseen) >= self._look_every:
             self.look()
 
@@ -51,13 +51,13 @@ class BadSteps:
         if not self._unseen:
             return
         flags = torch.stack([good for _, good in self._unseen]).tolist()
-        batches = [batch for batch, _ in self._unseen]
+        steps = [batches for batches, _ in self._unseen]
         self._unseen.clear()
-        for batch, good in zip(batches, flags, strict=True):
+        for batches, good in zip(steps, flags, strict=True):
             self.in_row = 0 if good else self.in_row + 1
             if good:
                 continue
-            name = self.name_of(batch)
+            name = self.name_of(batches)
             log.warning("Step skipped, its loss or gradient is not finite: %s", name)
             if self.in_row >= self.limit:
                 raise UserError(

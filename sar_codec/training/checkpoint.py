@@ -50,6 +50,7 @@ class State:
     batch: Count  # batches trained of the next epoch
     global_step: Count
     model_state_dict: dict[str, Weight]
+    ema_state_dict: dict[str, Weight] | None  # the moving average of the weights
     optimizer: str
     optimizer_state_dict: dict[str, Any]
     given_learning_rate: float
@@ -62,10 +63,19 @@ class State:
     bad_steps_in_row: Count
     random_states: dict[str, Any]
     epoch_random_states: dict[str, Any] | None  # as the next epoch began, where it has
+    # Each: random_states and epoch_random_states of a process that trained with the first.
+    random_states_of_others: list[dict[str, Any]]
     config: dict[str, JsonValue]
     preprocessing_params: dict[str, JsonValue]
     history: list[Row]
     made_with: dict[str, str | int]
+
+    def random_states_of(self, rank: int) -> dict[str, Any] | None:
+        """The two entries of random states of one of several processes, None where it was not."""
+        if rank == 0:
+            return {name: getattr(self, name) for name in ("random_states", "epoch_random_states")}
+        others = self.random_states_of_others
+        return others[rank - 1] if rank <= len(others) else None
 
 
 ENTRIES = tuple(each.name for each in fields(State))
@@ -102,7 +112,7 @@ def save(state: State, path: Path) -> None:
         UserError: the file cannot be written, and an older one of that name is intact; or weights
             are not finite.
     """
-    for name, tensor in state.model_state_dict.items():
+    for name, tensor in [*state.model_state_dict.items(), *(state.ema_state_dict or {}).items()]:
         if tensor.is_floating_point() and tensor.numel() and not _is_finite(tensor):
             raise UserError(
                 f"{path}: not saved, the weights {name} are not finite; the checkpoints there are "

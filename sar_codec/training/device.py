@@ -1,5 +1,6 @@
 """Where and in which precision a model runs."""
 
+import os
 from contextlib import AbstractContextManager
 from typing import Literal
 
@@ -13,12 +14,18 @@ Precision = Literal["auto", "fp32", "bf16"]
 def pick_device(name: str | torch.device) -> torch.device:
     """The device of that name; "auto" is the GPU where there is one, else the CPU.
 
+    Of several processes that torchrun started here, each has a GPU of its own.
+
     Raises:
         UserError: a GPU is asked for that is not there.
     """
     if name == "auto":
         name = "cuda" if torch.cuda.is_available() else "cpu"
     device = torch.device(name)
+    if device.type == "cuda" and device.index is None and "LOCAL_RANK" in os.environ:
+        # torchrun's processes have a GPU each.
+        name = f"cuda:{os.environ['LOCAL_RANK']}"
+        device = torch.device(name)
     if device.type == "cuda":
         # The fastest convolutions add in an order that varies, and resuming is to be exact.
         torch.backends.cudnn.deterministic = True

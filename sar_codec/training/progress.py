@@ -12,8 +12,11 @@ import torch
 from torch import Tensor
 from tqdm import tqdm
 
+from sar_codec.processes import Processes
+
 log = logging.getLogger(__name__)
 
+ALONE = Processes()
 BAR_SECONDS = 0.5
 LOG_SECONDS = 30.0
 SAMPLES = "samples"
@@ -55,27 +58,42 @@ class RunningMeans:
         counted = samples if good is None else good.double() * samples
         self._sums[SAMPLES] = self._sums.get(SAMPLES, 0) + counted
 
-    @property
-    def samples(self) -> float:
-        """How many samples counted so far; waits for the device."""
-        return float(self._sums.get(SAMPLES, 0))
+    def sums(self, processes: Processes = ALONE) -> dict[str, float]:
+        """The sums so far, by name, and the number of samples as `SAMPLES`; waits for the device.
 
-    def sums(self) -> dict[str, float]:
-        """The sums so far, by name, and the number of samples as `SAMPLES`."""
+        Args:
+            processes: whose sums to add; waits for them too.
+        """
         names, values = list(self._sums), list(self._sums.values())
         device = next((each.device for each in values if isinstance(each, Tensor)), None)
         columns = [torch.as_tensor(each, dtype=torch.float64, device=device) for each in values]
-        return dict(zip(names, torch.stack(columns).tolist(), strict=True)) if names else {}
+        if not names:
+            return {}
+        sums = processes.sum(torch.stack(columns).cpu())
+        return dict(zip(names, sums.tolist(), strict=True))
 
-    def values(self) -> dict[str, float]:
+    def values(self, processes: Processes = ALONE) -> dict[str, float]:
         """The means so far, by name; NaN where no batch was good."""
-        sums = self.sums()
-        samples = sums.pop(SAMPLES, 0)
-        return {name: total / samples if samples else math.nan for name, total in sums.items()}
+        return means_of(self.sums(processes))
+
+
+def means_of(sums: Mapping[str, float]) -> dict[str, float]:
+    """Means of the sums that `RunningMeans` gives, by name; NaN where there are no samples."""
+    samples = sums.get(SAMPLES, 0)
+    return {
+        name: total / samples if samples else math.nan
+        for name, total in sums.items()
+        if name != SAMPLES
+    }
 
 
 def followed(
-    batches: Iterator[Tensor], title: str, done: int, count: int, means: RunningMeans
+    batches: Iterator[Tensor],
+    title: str,
+    done: int,
+    count: int,
+    means: RunningMeans,
+    processes: Processes = ALONE,
 ) -> Iterator[Tensor]:
     """Batches until `count` are done, while showing how far it is and the means so far.
 
@@ -85,8 +103,9 @@ def followed(
         done: batches that were done before.
         count: batches in all.
         means: what to show.
+        processes: only the first of them shows it, of its own part.
     """
-    shows_bar = sys.stderr.isatty()
+    shows_bar = sys.stderr.isatty() and processes.is_first
     interval = BAR_SECONDS if shows_bar else LOG_SECONDS
     due = time.monotonic() + interval
     with tqdm(total=count, initial=done, desc=title, leave=False, disable=not shows_bar) as bar:
@@ -101,11 +120,17 @@ def followed(
                 due = time.monotonic() + interval
 
 
-def first_samples(batches: Batches, count: int) -> Tensor:
-    """The first `count` samples, or as many as there are, drawing no more batches than needed."""
+def first_samples(batches: Batches, count: int, processes: Processes = ALONE) -> Tensor:
+    """The first `count` samples, or as many as there are, drawing no more batches than needed.
+
+    Args:
+        batches: this process's parts of them.
+        count: samples.
+        processes: those that draw with this one.
+    """
     drawn: list[Tensor] = []
     for batch in batches:
-        drawn.append(batch)
+        drawn.append(torch.cat(processes.gather(batch)))
         if sum(map(len, drawn)) >= count:
             break
     return torch.cat(drawn)[:count]

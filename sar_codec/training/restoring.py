@@ -29,27 +29,38 @@ def restore(
     path: PathLike,
     state: State,
     model: nn.Module,
+    ema: nn.Module | None,
     optimizer: torch.optim.Optimizer,
     scheduler: ReduceLROnPlateau,
 ) -> None:
-    """Gives model, optimizer and scheduler back what they were at a checkpoint.
+    """Gives model, moving average, optimizer and scheduler back what they were at a checkpoint.
+
+    An average that the checkpoint has not begins with its weights.
 
     Raises:
         UserError: it is of another architecture or optimizer, or holds what no run leaves; nothing
             is changed then.
     """
-    check_same_architecture(path, state.model_state_dict, model.state_dict())
+    averaged = state.ema_state_dict or state.model_state_dict
+    for weights in (state.model_state_dict, averaged):
+        check_same_architecture(path, weights, model.state_dict())
     _check_scheduler(path, state.scheduler_state_dict)
     parameters = dict(model.named_parameters())
     gradients = state.gradients or {}
     if any(not _is_gradient(each, parameters.get(name)) for name, each in gradients.items()):
         raise UserError(f"{path}: its gradients are not those of this model")
-    for states in (state.random_states, state.epoch_random_states):
-        if states is not None:
-            _check_random_states(path, states)
+    for rank in range(1 + len(state.random_states_of_others)):
+        of_process = state.random_states_of(rank) or {}
+        if of_process.keys() != {"random_states", "epoch_random_states"}:
+            raise UserError(f"{path}: its states of random number generators have no names")
+        for name, states in of_process.items():
+            if states is not None or name == "random_states":
+                _check_random_states(path, states)
     _restore_optimizer(path, optimizer, state)
     _restore_scheduler(scheduler, state.scheduler_state_dict)
     model.load_state_dict(state.model_state_dict)
+    if ema is not None:
+        ema.load_state_dict(averaged)
     for name, parameter in parameters.items():
         parameter.grad = gradients[name].to(parameter.device) if name in gradients else None
 

@@ -13,10 +13,14 @@ from tensorboard.compat.proto.summary_pb2 import Summary
 from tensorboard.summary.writer import event_file_writer, record_writer
 from torch import Tensor, nn
 from torch.utils.tensorboard import SummaryWriter
+from torch.utils.tensorboard.summary import hparams
 
 from sar_codec.files import cannot_be_written, write_whole
 
 HISTOGRAM_BINS = 64
+BEST = ("best/loss", "best/psnr", "best/ssim")  # validation's, of the best epoch
+
+HParam = bool | int | float | str
 
 
 def masked_crc32c(data: bytes) -> int:
@@ -41,10 +45,15 @@ class Tracker:
 
     The event file is opened with the first thing that is written, so that a run which fails before
     its first epoch leaves none. Where they cannot be written, all methods raise a UserError.
+
+    Args:
+        run_dir: the folder of the run.
+        hparams: what TensorBoard's HParams page shows of the run, beside the scalars BEST.
     """
 
-    def __init__(self, run_dir: Path) -> None:
+    def __init__(self, run_dir: Path, hparams: Mapping[str, HParam] | None = None) -> None:
         self.run_dir = run_dir
+        self.hparams = dict(hparams or {})
         self._writer: SummaryWriter | None = None
 
     def writer(self, epoch: int) -> SummaryWriter:
@@ -54,6 +63,10 @@ class Tracker:
             event_file_writer._AsyncWriterThread = QuietThread
             with self._writing():
                 self._writer = SummaryWriter(str(self.run_dir / "tensorboard"), purge_step=epoch)
+                if self.hparams:
+                    # Not add_hparams, which makes a run of its own of it, beside this one.
+                    for summary in hparams(self.hparams, dict.fromkeys(BEST, 0.0)):
+                        self._writer._get_file_writer().add_summary(summary)
         return self._writer
 
     @contextmanager

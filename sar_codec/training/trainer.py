@@ -5,8 +5,9 @@ import math
 import os
 import signal
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack
+from itertools import islice
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -19,6 +20,7 @@ from tqdm.contrib.logging import logging_redirect_tqdm
 from sar_codec import metrics
 from sar_codec.config import override
 from sar_codec.errors import UserError
+from sar_codec.processes import group
 from sar_codec.run_lock import locked, refuse_to_train_over
 from sar_codec.signals import StopRequest, noting_signals
 from sar_codec.training import checkpoint
@@ -32,18 +34,29 @@ from sar_codec.training.device import (
     pick_device,
     pick_precision,
 )
+from sar_codec.training.ema import EMA
+from sar_codec.training.environment import record_environment
 from sar_codec.training.epoch_batches import batches_after, count_batches
 from sar_codec.training.keeping import KeptCheckpoints
 from sar_codec.training.optimizers import adam
-from sar_codec.training.progress import Batches, RunningMeans, first_samples, followed
+from sar_codec.training.profiling import profiled
+from sar_codec.training.progress import (
+    SAMPLES,
+    Batches,
+    RunningMeans,
+    first_samples,
+    followed,
+    means_of,
+)
 from sar_codec.training.random_states import random_states, restore_random_states
 from sar_codec.training.restoring import check_same_preprocessing, restore, warn_of_differences
-from sar_codec.training.tracking import Tracker
+from sar_codec.training.tracking import BEST, HParam, Tracker
 from sar_codec.training.triple_view import triple_view
 from sar_codec.training.without_trace import without_trace
 
 log = logging.getLogger(__name__)
 
+Forward = Callable[[Tensor], tuple[Tensor, Any]]
 LossFunction = Callable[[Tensor, Tensor, Any], tuple[Tensor, dict[str, Tensor]]]
 Count = Annotated[int, Ge(1)]
 
@@ -60,7 +73,9 @@ class Trainer:
         model: image `(B, 1, H, W)` in [0, 1] -> reconstruction of the same shape, latent.
         train_loader: a sized iterable of image tensors. If it has them, `set_epoch(epoch)` is
             called, `skip(batches)` to go on inside an epoch (else the batches are drawn again), and
-            `describe(batch)` to name a batch whose loss is not finite.
+            `describe(batch)` to name a batch whose loss is not finite. Where several processes
+            train together, `share(rank, processes)` makes each batch the part of it that is this
+            one's; without it, the loader gives parts already, as many in each process.
         val_loader: likewise.
         loss_fn: `loss, metrics = loss_fn(x_hat, x, z)`; metrics are detached scalars, means over
             the batch, with at least `loss`, `psnr` and `ssim`.
@@ -69,10 +84,14 @@ class Trainer:
         preprocessing_params: how images were made of radar data; kept in every checkpoint. With
             `vmin` and `vmax`, errors are also given in dB.
         config: kept in every checkpoint; plain containers.
+        hparams: what TensorBoard's HParams page is to show of the run, beside its best metrics.
         device: "auto" is the GPU where there is one.
         lr_factor: what the learning rate is multiplied by when validation loss stops falling.
         lr_patience: epochs without improvement before that.
         max_grad_norm: gradients longer than this are scaled down to it.
+        accumulate_steps: so many batches make one update, the same as a batch of all of them would.
+        ema_decay: with it, an exponential moving average of the weights is kept, validated as
+            `ema` and saved beside them; it rises to this decay as (1 + updates) / (10 + updates).
         precision: of the model; losses and metrics are float32. "auto" is bf16 where it is native.
         compile: whether to run the model through `torch.compile`.
         limit_batches: at most so many batches an epoch.
@@ -81,6 +100,7 @@ class Trainer:
             run; each of them is skipped.
         histogram_every: epochs between histograms of weights and gradients.
         image_count: columns of the triple view.
+        profile: whether to leave a trace of a few steps in `profile/`.
     """
 
     def __init__(
@@ -94,10 +114,13 @@ class Trainer:
         run_dir: str | os.PathLike[str] = ".",
         preprocessing_params: Mapping[str, Any] | None = None,
         config: Mapping[str, Any] | None = None,
+        hparams: Mapping[str, HParam] | None = None,
         device: str | torch.device = "auto",
         lr_factor: Annotated[float, Gt(0), Lt(1)] = 0.5,
         lr_patience: Annotated[int, Ge(0)] = 10,
         max_grad_norm: Annotated[float, Gt(0)] = 1.0,
+        accumulate_steps: Count = 1,
+        ema_decay: Annotated[float, Gt(0), Lt(1)] | None = None,
         precision: Precision = "auto",
         compile: bool = False,
         limit_batches: Count | None = None,
@@ -105,12 +128,16 @@ class Trainer:
         max_bad_steps: Count = 10,
         histogram_every: Count = 10,
         image_count: Count = 4,
+        profile: bool = False,
     ) -> None:
+        self.processes = group()
         self.device = pick_device(device)
         self.dtype = pick_precision(precision, self.device)
         self.model = model.to(self.device, memory_format=torch.channels_last)  # type: ignore[call-overload]  # stubs lack it
         # The compiled module shares the model's parameters, whose names stay as they were.
-        self._forward = torch.compile(self.model) if compile else self.model
+        self._forward: nn.Module = torch.compile(self.model) if compile else self.model  # type: ignore[assignment]  # of a module it gives a module
+        self._training_model = self.processes.training(self._forward, self.device)
+        self.ema = None if ema_decay is None else EMA(self.model, ema_decay)
         self.train_loader = train_loader
         self.val_loader = val_loader
         self.loss_fn = loss_fn
@@ -119,16 +146,22 @@ class Trainer:
             self.optimizer, mode="min", factor=lr_factor, patience=lr_patience
         )
         self.run_dir = Path(run_dir)
-        self.tracker = Tracker(self.run_dir)
+        self.tracker = Tracker(self.run_dir, hparams)
         self.checkpoints = KeptCheckpoints(self.run_dir)
         params = checkpoint.plain(preprocessing_params or {}, "preprocessing_params")
         self.preprocessing_params: dict[str, Any] = params
         self.config: dict[str, Any] = checkpoint.plain(config or {}, "config")
         self.max_grad_norm = max_grad_norm
+        self.accumulate_steps = accumulate_steps
         self.limit_batches = limit_batches
         self.save_seconds = 60 * checkpoint_every_minutes
         self.histogram_every = histogram_every
         self.image_count = image_count
+        self.profile = profile
+        if self.processes.count > 1:
+            for loader in (train_loader, val_loader):
+                if hasattr(loader, "share"):
+                    loader.share(self.processes.rank, self.processes.count)
 
         self.epoch = 0  # epochs finished
         self.batch = 0  # batches trained of the next one
@@ -146,6 +179,7 @@ class Trainer:
         self._is_inside_epoch = False  # to be gone on with, not begun again
         self._save_due = math.inf
         self._stop = StopRequest()
+        self._profiled_step: Callable[[], None] = _nothing
         self._examples: Tensor | None = None
         # The first of validation with their reconstructions, as long as the weights are those.
         self._validated: tuple[Tensor, Tensor] | None = None
@@ -157,6 +191,11 @@ class Trainer:
             return None
         return float(self.preprocessing_params["vmin"]), float(self.preprocessing_params["vmax"])
 
+    @property
+    def made_with(self) -> dict[str, str | int]:
+        """What the last bits of results depend on besides configuration."""
+        return made_with(self.device, self.dtype) | {"processes": self.processes.count}
+
     def train(self, epochs: Count, early_stopping_patience: Count = 20) -> list[Row]:
         """Trains until `epochs` are done in all, or so many went by without improvement.
 
@@ -165,7 +204,12 @@ class Trainer:
         """
         self._log_start()
         began_at = self.epoch
-        with ExitStack() as claims, noting_signals() as self._stop, logging_redirect_tqdm():
+        with (
+            self.processes.minding_others(),
+            ExitStack() as claims,
+            noting_signals() as self._stop,
+            logging_redirect_tqdm(),
+        ):
             try:
                 if self._resumed_in_place():
                     self._begin(claims)
@@ -190,21 +234,30 @@ class Trainer:
         """Before anything is written, once: takes the folder and puts it in order."""
         if self._has_begun:
             return
-        claims.enter_context(locked(self.run_dir))
-        if not self._has_trained_here and not self._resumed_in_place():
-            refuse_to_train_over(self.run_dir)
-        self._has_trained_here = True
         claims.callback(setattr, self, "_has_begun", False)
         self._has_begun = True
+        if self.processes.is_first:
+            self._take_folder(claims)
+            if self.profile:
+                self._profiled_step = claims.enter_context(profiled(self.run_dir, self.device))
+                claims.callback(setattr, self, "_profiled_step", _nothing)
+        self._has_trained_here = True
+        self._resumed_from = None
+        self._save_due = time.monotonic() + self.save_seconds
+
+    def _take_folder(self, claims: ExitStack) -> None:
+        claims.enter_context(locked(self.run_dir))
+        if not self._has_trained_here:
+            if not self._resumed_in_place():
+                refuse_to_train_over(self.run_dir)
+            record_environment(self.run_dir, self.device, self.made_with)
         self.checkpoints.begin()
         if self._resumed_from:
             self.checkpoints.go_on_from(*self._resumed_from)
-            self._resumed_from = None
             self.tracker.history(self.history)  # cut where the checkpoint is
-        self._save_due = time.monotonic() + self.save_seconds
 
     def _should_go_on(self, epochs: int, early_stopping_patience: int) -> bool:
-        if self._stop.number is not None:
+        if self._is_asked_to_stop():
             return False
         if self.epochs_without_improvement >= early_stopping_patience:
             log.info(
@@ -221,6 +274,7 @@ class Trainer:
             torch.cuda.reset_peak_memory_stats(self.device)
         train = self.train_epoch()
         val = self.validate()
+        ema = self.validate_ema()
         self.epoch += 1
         self.batch = 0
         improved = math.isfinite(val["loss"]) and val["loss"] < self.best_val_loss
@@ -231,16 +285,18 @@ class Trainer:
         row: Row = {"epoch": self.epoch}
         row |= {f"train_{name}": value for name, value in train.items()}
         row |= {f"val_{name}": value for name, value in val.items()}
+        row |= {f"ema_{name}": value for name, value in ema.items()}
         row |= {"learning_rate": learning_rate, "seconds": time.perf_counter() - began}
         self.history.append(row)
-        self._track(train, val, learning_rate)
+        self._track({"train": train, "val": val, "ema": ema}, learning_rate)
         self._keep(improved)
         log.info(
-            "Epoch %d/%d: train %s; val %s; learning rate %.3g; %.1f s%s; saved %s",
+            "Epoch %d/%d: train %s; val %s%s; learning rate %.3g; %.1f s%s; saved %s",
             self.epoch,
             epochs,
             _listed(train),
             _listed(val),
+            f"; ema {_listed(ema)}" if ema else "",
             learning_rate,
             row["seconds"],
             "".join(f"; GPU {name} {gb:.2f} GB" for name, gb in gpu_memory_gb(self.device).items()),
@@ -259,68 +315,113 @@ class Trainer:
         else:
             self.batch, self._train_means = 0, RunningMeans()
             self._epoch_random_states = random_states(self.device)
-        before = self._train_means.samples
+        before = self._train_means.sums(self.processes)
         self.model.train()
-        for x in self._batches(self.train_loader, "Train", self._train_means, self.batch):
-            self._step(x)
+        batches = self._batches(self.train_loader, "Train", self._train_means, self.batch)
+        while together := list(islice(batches, self.accumulate_steps)):
+            self._step(together)
+            self._profiled_step()
             self._pause_or_save()
         self._bad_steps.look()
-        values = self._epoch_metrics(self._train_means)  # waits for the device
+        sums = self._train_means.sums(self.processes)  # waits for the device
         seconds = time.perf_counter() - began
-        return values | {"images_per_second": (self._train_means.samples - before) / seconds}
+        images_per_second = (sums[SAMPLES] - before.get(SAMPLES, 0)) / seconds
+        return self._with_rmse(means_of(sums)) | {"images_per_second": images_per_second}
 
-    def _step(self, x: Tensor) -> None:
-        """One update of the weights; none if the loss or the gradient is not finite."""
+    def _step(self, batches: Sequence[Tensor]) -> None:
+        """One update of the weights; none if a loss or the gradient is not finite."""
         self._validated = None
         before = [buffer.clone() for buffer in self.model.buffers()]
-        # Holding on to the reconstruction here would keep its memory from the backward pass.
-        loss, parts = self._evaluate(x)[:2]
         self.optimizer.zero_grad(set_to_none=True)
-        loss.backward()
+        samples = self.processes.total(sum(map(len, batches)))
+        total = torch.zeros((), device=self.device)
+        measured = []
+        for number, x in enumerate(batches, 1):
+            # Gradients are means over processes, which only the last one's need be.
+            weight = len(x) * self.processes.count / samples
+            with self.processes.exchanging(self._training_model, number == len(batches)):
+                # Holding on to the reconstruction would keep its memory from the backward pass.
+                loss, parts = self._evaluate(_at_least_one(x), self._training_model)[:2]
+                (loss * weight).backward()
+            total += loss.detach() * weight
+            measured.append((parts, len(x)))
         norm = nn.utils.clip_grad_norm_(self.model.parameters(), self.max_grad_norm)
-        good = torch.isfinite(loss.detach() + norm)
+        good = torch.isfinite(self.processes.sum(total) + norm)
         step_if(good, self.optimizer)
         restore_unless(good, self.model.buffers(), before)
-        self._train_means.add(parts, len(x), good)
+        for parts, count in measured:
+            self._train_means.add(parts, count, good)
         self.global_step += 1
-        self.batch += 1
-        self._bad_steps.add(self.batch - 1, good)
+        if self.ema:
+            self.ema.update(self.model, self.global_step, good)
+        self.batch += len(batches)
+        self._bad_steps.add(range(self.batch - len(batches), self.batch), good)
 
     def _pause_or_save(self) -> None:
         """Between two steps: whether to stop here, and whether a checkpoint is due."""
         self._pause_if_asked()
-        if time.monotonic() >= self._save_due:
+        is_due = self.processes.is_first and time.monotonic() >= self._save_due
+        if self.processes.largest(int(is_due))[0]:
             self._keep(is_best=False)
             log.info("Saved %s in epoch %d", self.checkpoints.latest, self.epoch + 1)
 
     def _pause_if_asked(self) -> None:
-        if self._stop.number is not None:
+        if self._is_asked_to_stop():
             raise _Paused
 
-    def _name_of(self, batch: int) -> str:
-        where = f"epoch {self.epoch + 1}, batch {batch + 1}"
+    def _is_asked_to_stop(self) -> bool:
+        """Whether a signal came, to this process or to one that trains with it."""
+        (number,) = self.processes.largest(self._stop.number or 0)
+        if number:
+            self._stop.number = number
+        return bool(number)
+
+    def _name_of(self, batches: range) -> str:
         describe = getattr(self.train_loader, "describe", None)
-        return f"{where} ({describe(batch)})" if describe else where
+        return "; ".join(
+            f"epoch {self.epoch + 1}, batch {batch + 1}"
+            + (f" ({describe(batch)})" if describe else "")
+            for batch in batches
+        )
 
     def validate(self) -> dict[str, float]:
         """The means over validation's samples of all metrics; changes nothing."""
-        means = RunningMeans()
         first: list[tuple[Tensor, Tensor]] = []
-        with without_trace(self.model, self.device):
-            for x in self._batches(self.val_loader, "Val", means):
-                _, parts, x_hat = self._evaluate(x)
-                if sum(len(each) for each, _ in first) < self.image_count:
-                    first.append((x, x_hat))
-                if self.window_db:
-                    bias_db = metrics.power_ratio_db(x_hat, x, *self.window_db).mean()
-                    parts = {**parts, "bias_db": bias_db}
-                means.add(parts, len(x))
-                self._pause_if_asked()
+
+        def keep_first(x: Tensor, x_hat: Tensor) -> None:
+            if sum(len(each) for each, _ in first) < self.image_count:
+                parts = zip(*self.processes.gather((x, x_hat)), strict=True)
+                first.append(tuple(torch.cat(each) for each in parts))  # type: ignore[arg-type]  # two
+
+        values = self._validate(self.model, self._forward, keep_first)
         images, reconstructions = (
             torch.cat(each)[: self.image_count] for each in zip(*first, strict=True)
         )
         self._validated = images, reconstructions
-        return self._epoch_metrics(means)
+        return values
+
+    def validate_ema(self) -> dict[str, float]:
+        """What `validate` gives, for the moving average of the weights; nothing without one."""
+        return self._validate(self.ema.model, self.ema.model) if self.ema else {}
+
+    def _validate(
+        self,
+        model: nn.Module,
+        forward: Forward,
+        look_at: Callable[[Tensor, Tensor], None] = lambda x, x_hat: None,
+    ) -> dict[str, float]:
+        means = RunningMeans()
+        with without_trace(model, self.device):
+            for x in self._batches(self.val_loader, "Val", means):
+                some = _at_least_one(x)
+                _, parts, x_hat = self._evaluate(some, forward)
+                look_at(x, x_hat[: len(x)])
+                if self.window_db:
+                    bias_db = metrics.power_ratio_db(x_hat, some, *self.window_db).mean()
+                    parts = {**parts, "bias_db": bias_db}
+                means.add(parts, len(x))
+                self._pause_if_asked()
+        return self._with_rmse(means.values(self.processes))
 
     def _batches(
         self, loader: Batches, phase: str, means: RunningMeans, done: int = 0
@@ -341,21 +442,22 @@ class Trainer:
             self.device,
             self._pause_if_asked,
         )
-        for x in followed(rest, f"Epoch {self.epoch + 1} [{phase}]", done, count, means):
+        title = f"Epoch {self.epoch + 1} [{phase}]"
+        for x in followed(rest, title, done, count, means, self.processes):
             yield x.to(self.device, non_blocking=True)
 
-    def _evaluate(self, x: Tensor) -> tuple[Tensor, dict[str, Tensor], Tensor]:
+    def _evaluate(self, x: Tensor, forward: Forward) -> tuple[Tensor, dict[str, Tensor], Tensor]:
         """Loss, its parts and the reconstruction, all float32."""
         with autocast(self.device, self.dtype):
-            x_hat, z = self._forward(x)
+            x_hat, z = forward(x)
         x_hat = x_hat.float()
         return *self.loss_fn(x_hat, x, z), x_hat
 
-    def _epoch_metrics(self, means: RunningMeans) -> dict[str, float]:
-        values = means.values()
+    def _with_rmse(self, values: dict[str, float]) -> dict[str, float]:
+        """Means, and of the one over squared errors, its root in dB."""
         if self.window_db and "mse" in values:
             low, high = self.window_db
-            values["rmse_db"] = math.sqrt(values["mse"]) * (high - low)
+            values = values | {"rmse_db": math.sqrt(values["mse"]) * (high - low)}
         return values
 
     def _schedule(self, val_loss: float) -> None:
@@ -366,15 +468,23 @@ class Trainer:
         if after != before:
             log.info("Learning rate cut from %.3g to %.3g", before, after)
 
-    def _track(self, train: dict[str, float], val: dict[str, float], learning_rate: float) -> None:
+    def _track(self, phases: Mapping[str, Mapping[str, float]], learning_rate: float) -> None:
         """Writes what TensorBoard and history.csv show of the epoch."""
-        scalars = {f"train/{name}": value for name, value in train.items()}
-        scalars |= {f"val/{name}": value for name, value in val.items()}
+        self.log_images()
+        if not self.processes.is_first:
+            return
+        scalars = {
+            f"{phase}/{name}": value
+            for phase, values in phases.items()
+            for name, value in values.items()
+        }
         memory = gpu_memory_gb(self.device)
         scalars |= {f"system/gpu_{name}_gb": value for name, value in memory.items()}
         scalars["train/learning_rate"] = learning_rate
+        if self.tracker.hparams and self.best_epoch is not None:
+            best = next(row for row in self.history if row["epoch"] == self.best_epoch)
+            scalars |= {name: best[f"val_{name.rpartition('/')[2]}"] for name in BEST}
         self.tracker.scalars(scalars, self.epoch)
-        self.log_images()
         if self.epoch == 1 or self.epoch % self.histogram_every == 0:
             self.tracker.histograms(self.model, self.epoch)
         self.tracker.flush()
@@ -388,12 +498,14 @@ class Trainer:
             if seen is None or not torch.equal(seen, originals):
                 with autocast(self.device, self.dtype):
                     reconstructions, _ = self.model(originals)
-        picture = triple_view(originals, reconstructions.float(), self.window_db)
-        self.tracker.image("Reconstructions/triple_view", picture, self.epoch)
+        if self.processes.is_first:
+            picture = triple_view(originals, reconstructions.float(), self.window_db)
+            self.tracker.image("Reconstructions/triple_view", picture, self.epoch)
 
     def _example_images(self) -> Tensor:
         if self._examples is None:
-            self._examples = first_samples(self.val_loader, self.image_count).to(self.device)
+            examples = first_samples(self.val_loader, self.image_count, self.processes)
+            self._examples = examples.to(self.device)
         return self._examples
 
     def save_checkpoint(self, path: str | os.PathLike[str]) -> None:
@@ -405,17 +517,25 @@ class Trainer:
         checkpoint.save(self.state(), Path(path))
 
     def _keep(self, is_best: bool) -> None:
-        self.checkpoints.keep(self.state(), is_best)
+        state = self.state()  # for which the processes need each other
+        if self.processes.is_first:
+            self.checkpoints.keep(state, is_best)
         self._save_due = time.monotonic() + self.save_seconds
 
     def state(self) -> State:
         """All that this run is, at this instant, its tensors not copied."""
         self._bad_steps.look()
+        states: dict[str, Any] = {
+            "random_states": random_states(self.device),
+            "epoch_random_states": self._epoch_random_states if self.batch else None,
+        }
+        first, *others = self.processes.gather(states)
         return State(
             epoch=self.epoch,
             batch=self.batch,
             global_step=self.global_step,
             model_state_dict=self.model.state_dict(),
+            ema_state_dict=self.ema.model.state_dict() if self.ema else None,
             optimizer=type(self.optimizer).__name__,
             optimizer_state_dict=self.optimizer.state_dict(),
             given_learning_rate=float(self.optimizer.defaults["lr"]),
@@ -423,15 +543,15 @@ class Trainer:
             best_val_loss=self.best_val_loss,
             best_epoch=self.best_epoch,
             epochs_without_improvement=self.epochs_without_improvement,
-            train_sums=self._train_means.sums() if self.batch else {},
+            train_sums=self._train_means.sums(self.processes) if self.batch else {},
             gradients=self._last_gradients(),
             bad_steps_in_row=self._bad_steps.in_row,
-            random_states=random_states(self.device),
-            epoch_random_states=self._epoch_random_states if self.batch else None,
+            **first,
+            random_states_of_others=others,
             config=self.config,
             preprocessing_params=self.preprocessing_params,
             history=self.history,
-            made_with=made_with(self.device, self.dtype),
+            made_with=self.made_with,
         )
 
     def _last_gradients(self) -> dict[str, Tensor] | None:
@@ -455,20 +575,26 @@ class Trainer:
         """
         state, source = checkpoint.load_or_previous(path)
         check_same_preprocessing(source, state.preprocessing_params, self.preprocessing_params)
-        restore(source, state, self.model, self.optimizer, self.scheduler)
+        ema = self.ema.model if self.ema else None
+        restore(source, state, self.model, ema, self.optimizer, self.scheduler)
         self.epoch, self.batch, self.global_step = state.epoch, state.batch, state.global_step
         self.best_val_loss, self.best_epoch = state.best_val_loss, state.best_epoch
         self.epochs_without_improvement = state.epochs_without_improvement
         self.history = list(state.history)
         self._bad_steps.in_row = state.bad_steps_in_row
-        self._train_means = RunningMeans(state.train_sums)
-        self._epoch_random_states = state.epoch_random_states
+        is_first = self.processes.is_first
+        sums = {name: value if is_first else 0.0 for name, value in state.train_sums.items()}
+        self._train_means = RunningMeans(sums)
         self._is_inside_epoch = state.batch > 0
         self._resumed_from = state, source
-        restore_random_states(state.random_states, self.device)
+        mine = state.random_states_of(self.processes.rank)
+        self._epoch_random_states = state.epoch_random_states
+        if mine is not None:
+            restore_random_states(mine["random_states"], self.device)
+            self._epoch_random_states = mine["epoch_random_states"]
         inside = f", {state.batch} batches of the next" if state.batch else ""
         log.info("Resumed from %s after epoch %d%s", source, self.epoch, inside)
-        warn_of_differences(state.made_with, made_with(self.device, self.dtype))
+        warn_of_differences(state.made_with, self.made_with)
 
     def _log_start(self) -> None:
         parameters = sum(each.numel() for each in self.model.parameters())
@@ -495,6 +621,15 @@ class Trainer:
             self.best_val_loss,
             self.best_epoch,
         )
+
+
+def _nothing() -> None:
+    """What a step that is not profiled calls."""
+
+
+def _at_least_one(x: Tensor) -> Tensor:
+    """The batch, or in place of an empty one, which no loss has a mean of, a black image."""
+    return x if len(x) else x.new_zeros(1, *x.shape[1:])
 
 
 class _Paused(Exception):

@@ -87,6 +87,7 @@ def trainer_for(run_dir: Path, **settings: Any) -> Trainer:
     defaults = {
         "optimizer": adam(model.parameters(), lr=0.1),
         "lr_patience": 2,
+        "ema_decay": 0.9,
         "checkpoint_every_minutes": 0.0,
         "precision": "fp32",
         "device": "cpu",

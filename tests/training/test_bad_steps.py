@@ -210,7 +210,7 @@ def test_the_scene_and_window_that_were_read_are_named(
         caplog.clear()
         seen.clear()
         trainer.train_epoch()
-        size = trainer.train_loader._samples_a_batch  # type: ignore[attr-defined]
+        size = trainer.train_loader._batches.samples  # type: ignore[attr-defined]
         assert len(seen) == cuts.BATCHES * size
         assert warnings_of(caplog) == [
             f"Step skipped, its loss or gradient is not finite: epoch {epoch + 1}, "

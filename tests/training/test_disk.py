@@ -201,8 +201,9 @@ def test_a_disk_that_fills_up_takes_nothing_with_it(
     [
         ("4k", ""),  # Hydra's own files do not fit
         ("12k", ""),
-        ("16k", "tensorboard"),
-        ("24k", "tensorboard"),
+        ("16k", "environment.json"),
+        ("24k", "environment.json"),
+        ("32k", "tensorboard"),
         ("100k", "checkpoints/latest.pth"),
         ("300k", "checkpoints/latest.pth"),
         ("400k", "checkpoints/latest.pth"),
@@ -254,8 +255,8 @@ def test_resuming_on_a_full_disk(disk: Callable[[str], Path], run_program: RunPr
             20_000,
             r"/checkpoints/latest\.pth: .*\(File too large, [0-9,]+ bytes needed, [0-9,]+ free",
         ),
-        (2_000, r"/tensorboard: cannot be written \(File too large, [0-9,]+ bytes free"),
-        (1, r"/history\.csv: cannot be written \(File too large, [0-9,]+ bytes needed, "),
+        (4_000, r"/tensorboard: cannot be written \(File too large, [0-9,]+ bytes free"),
+        (1, r"/environment\.json: cannot be written \(File too large, [0-9,]+ bytes needed, "),
         (0, r"run: cannot be written \(File too large"),
     ],
 )

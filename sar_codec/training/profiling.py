@@ -1,0 +1,53 @@
+"""A trace of a few steps: where their time goes."""
+
+import logging
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import torch
+from torch.profiler import ProfilerActivity, profile, schedule, tensorboard_trace_handler
+
+log = logging.getLogger(__name__)
+
+# The first steps allocate, choose algorithms and compile.
+WAIT, WARM_UP, TRACED = 1, 1, 3
+SHOWN = 10  # operations in the log
+
+
+@contextmanager
+def profiled(run_dir: Path, device: torch.device) -> Iterator[Callable[[], None]]:
+    """A context that traces a few steps into `profile/`, for TensorBoard or ui.perfetto.dev.
+
+    Yields:
+        A function to call after each step.
+    """
+    folder = run_dir / "profile"
+    write = tensorboard_trace_handler(str(folder))
+    activities = [ProfilerActivity.CPU]
+    if device.type == "cuda":
+        activities.append(ProfilerActivity.CUDA)
+    steps = 0
+
+    def ready(trace: profile) -> None:
+        try:
+            write(trace)
+        except (OSError, RuntimeError) as error:
+            log.warning("%s: the trace cannot be written (%s)", folder, error)
+        by = "self_cuda_time_total" if device.type == "cuda" else "self_cpu_time_total"
+        table = trace.key_averages().table(sort_by=by, row_limit=SHOWN, max_name_column_width=40)
+        log.info("Traced %d steps into %s:\n%s", steps - WAIT - WARM_UP, folder, table)
+
+    plan = schedule(wait=WAIT, warmup=WARM_UP, active=TRACED, repeat=1)
+    trace = profile(activities=activities, schedule=plan, on_trace_ready=ready, record_shapes=True)
+
+    def step() -> None:
+        nonlocal steps
+        if steps < WAIT + WARM_UP + TRACED:
+            steps += 1
+            trace.step()
+
+    with trace:
+        yield step
+    if steps <= WAIT + WARM_UP:
+        log.warning("Nothing was traced: it takes more than %d steps", WAIT + WARM_UP)

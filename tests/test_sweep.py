@@ -1,0 +1,344 @@
+"""Sweeps: `python -m sar_codec.train -m`, with jobs that die in all ways."""
+
+import csv
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+import yaml
+from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+from sar_codec.status import read_status
+from sar_codec.train import main
+from sar_codec.training import checkpoint
+
+RunProgram = Callable[..., tuple[int, str]]
+
+TINY = (
+    "device=cpu",
+    "trainer.epochs=2",
+    "trainer.limit_batches=2",
+    "data.scenes=3",
+    "data.size=64",
+    "data.patch_size=32",
+    "data.batch_size=2",
+    "model.width=8",
+    "model.depth=1",
+)
+SWEEP = ("-m", *TINY, "hydra.sweep.dir=sweep")
+
+# What python runs before anything else: jobs of some seeds come to an end of their own.
+FAULTS = '''
+import os, signal, sys, threading, time
+
+def out_of_memory():
+    bytearray(1 << 46)
+
+def divided_by_zero():
+    1 / 0
+
+FAULTS = {
+    "seed=1": divided_by_zero,
+    "seed=2": lambda: sys.exit(0),
+    "seed=3": lambda: sys.exit("had enough"),
+    "seed=4": out_of_memory,
+    "seed=5": lambda: os.kill(os.getpid(), signal.SIGKILL),
+    "seed=6": lambda: os.kill(os.getpid(), signal.SIGSEGV),
+    "seed=7": lambda: os._exit(0),
+}
+
+class Fault:
+    """Strikes where a job's program begins to import what it trains with."""
+    def find_spec(self, name, path=None, target=None):
+        if name == "sar_codec.training.checkpoint":
+            for argument in sys.argv:
+                FAULTS.get(argument, lambda: None)()
+
+def die_after_an_epoch(folder):
+    while not os.path.exists(folder + "/history.csv"):
+        time.sleep(0.002)
+    os.kill(os.getpid(), signal.SIGKILL)
+
+if "hydra.job.num=0" not in sys.orig_argv or "KEEP_FIRST" not in os.environ:
+    sys.meta_path.insert(0, Fault())
+(folder,) = [each[14:] for each in sys.orig_argv if each.startswith("hydra.run.dir=")] or [None]
+if "seed=8" in sys.orig_argv and folder and "CUT" in os.environ:
+    threading.Thread(target=die_after_an_epoch, args=[folder], daemon=True).start()
+'''
+
+
+@pytest.fixture
+def faults(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Makes processes that are started here die as FAULTS says."""
+    (tmp_path / "faults").mkdir()
+    (tmp_path / "faults" / "sitecustomize.py").write_text(FAULTS)
+    monkeypatch.setenv("PYTHONPATH", str(tmp_path / "faults"))
+    monkeypatch.setenv("CUT", "1")
+
+
+def table(sweep: Path) -> list[dict[str, str]]:
+    with (sweep / "sweep.csv").open(newline="") as file:
+        return list(csv.DictReader(file))
+
+
+def test_a_sweep_leaves_full_runs_a_table_and_a_picture(
+    run_program: RunProgram, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert run_program(main, "-m", *TINY, "optimizer.lr=1e-2,1e-4")[0] == 0
+    (sweep,) = tmp_path.glob("outputs/multirun/*/*")
+    rows = table(sweep)
+    assert [row["folder"] for row in rows] == ["0", "1"]
+    for row, rate in zip(rows, (1e-2, 1e-4), strict=True):
+        job = sweep / row["folder"]
+        assert {path.name for path in job.iterdir()} == {
+            *(".hydra", "training.log", "tensorboard", "history.csv", "checkpoints"),
+            *("status.json", "environment.json"),
+        }
+        config = yaml.safe_load((job / ".hydra" / "config.yaml").read_text())
+        assert config["optimizer"]["lr"] == rate
+        assert (job / "training.log").read_text().count("Epoch 1/2") == 1
+        state = checkpoint.load(job / "checkpoints" / "latest.pth")
+        best = state.history[(state.best_epoch or 0) - 1]
+        assert row["overrides"].endswith(f"optimizer.lr={rate}")
+        assert row["status"] == "finished"
+        assert row["best_epoch"] == str(state.best_epoch)
+        assert float(row["best_val_loss"]) == state.best_val_loss
+        assert float(row["psnr"]) == best["val_psnr"]
+        assert float(row["ssim"]) == best["val_ssim"]
+        assert row["epochs"] == "2"
+        assert float(row["seconds"]) == sum(each["seconds"] for each in state.history)
+    said = capsys.readouterr().out.splitlines()
+    named = [line.split()[0] for line in said if line.startswith("lr=")]
+    order = sorted(rows, key=lambda row: float(row["best_val_loss"]))
+    assert named == [f"lr={row['overrides'].rpartition('=')[2]}" for row in order]
+    assert (sweep / "sweep.png").read_bytes().startswith(b"\x89PNG")
+
+
+def test_tensorboards_hparams_are_in_the_runs_own_events(
+    run_program: RunProgram, tmp_path: Path
+) -> None:
+    keys = "hparams=[optimizer.lr,optimizer,trainer.compile,optimizer.betas]"
+    assert run_program(main, *TINY, keys, "hydra.run.dir=run")[0] == 0
+    assert len(list((tmp_path / "run" / "tensorboard").iterdir())) == 1
+    events = EventAccumulator(str(tmp_path / "run" / "tensorboard"))
+    events.Reload()
+    shown = events.summary_metadata["_hparams_/session_start_info"].plugin_data.content
+    for part in (b"optimizer.lr", b"adam", b"trainer.compile", b"[0.9, 0.999]"):
+        assert part in shown
+    state = checkpoint.load(tmp_path / "run" / "checkpoints" / "best.pth")
+    for name in ("loss", "psnr", "ssim"):
+        wanted = torch.tensor(state.history[-1][f"val_{name}"])  # as TensorBoard keeps it
+        assert events.Scalars(f"best/{name}")[-1].value == float(wanted)
+
+
+def test_hparams_of_no_key_are_refused(run_program: RunProgram) -> None:
+    code, message = run_program(main, *TINY, "hparams=[optimizer.lrr]")
+    assert (code, message) == (
+        1,
+        "error: hparams: optimizer.lrr is no key of the config; give keys as optimizer.lr",
+    )
+
+
+@pytest.mark.usefixtures("faults")
+def test_jobs_that_die_are_told_of_and_the_others_run_and_a_second_time_go_on(
+    run_program: RunProgram, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    command = [*SWEEP, "seed=0,1,2,3,4,5,6,7,8"]
+    code, message = run_program(main, *command)
+    assert code == 1
+    expected = {
+        0: ("finished", ""),
+        1: ("failed", "ZeroDivisionError: division by zero"),
+        2: ("failed", "SystemExit: 0"),
+        3: ("failed", "SystemExit: had enough"),
+        4: ("failed", "MemoryError"),
+        5: ("killed", "killed by SIGKILL, perhaps for want of memory"),
+        6: ("killed", "killed by SIGSEGV"),
+        7: ("failed", "ended with exit code 0 before it had finished"),
+        8: ("killed", "killed by SIGKILL, perhaps for want of memory"),
+    }
+    sweep = tmp_path / "sweep"
+    assert message.startswith("error: 8 of 9 jobs did not finish: 1: ZeroDivisionError")
+    assert message.endswith("the same command with hydra.sweep.dir=sweep")
+    assert "\n" not in message
+    rows = table(sweep)
+    for job, (status, reason) in expected.items():
+        assert (rows[job]["status"], rows[job]["reason"]) == (status, reason)
+        told = json.loads((sweep / str(job) / "status.json").read_text())
+        assert (told["status"], told["reason"] or "") == (status, reason)
+        assert told["overrides"][-1] == f"seed={job}"
+        assert reason in (sweep / str(job) / "training.log").read_text()
+    for job, trace in ((1, "divided_by_zero"), (2, "sys.exit(0)"), (4, "bytearray"), (6, "Fault")):
+        log = (sweep / str(job) / "training.log").read_text()
+        assert "File " in log
+        assert (trace in log) or job == 6
+    kept = (sweep / "0" / "checkpoints" / "latest.pth").stat()
+    log = (sweep / "0" / "training.log").read_bytes()
+
+    monkeypatch.delenv("CUT")
+    code, message = run_program(main, *command)
+    assert code == 1
+    assert "7 of 9 jobs did not finish: 1: " in message
+    assert (sweep / "0" / "checkpoints" / "latest.pth").stat() == kept
+    assert (sweep / "0" / "training.log").read_bytes() == log
+    assert "Resumed from" in (sweep / "8" / "training.log").read_text()
+    assert [row["status"] for row in table(sweep)][-1] == "finished"
+    assert table(sweep)[-1]["epochs"] == "2"
+
+
+def test_another_sweep_in_its_folder_is_refused_and_so_is_a_second_at_once(
+    run_program: RunProgram, tmp_path: Path
+) -> None:
+    (tmp_path / "sweep").mkdir()
+    given = [*TINY, "seed=1,2"]
+    (tmp_path / "sweep" / "sweep.json").write_text(json.dumps({"given": given, "swept": ["seed"]}))
+    code, message = run_program(main, *SWEEP, "seed=1,2,3")
+    assert code == 1
+    assert "seed=1,2, which is not" in message
+    assert "\n" not in message
+    assert os.listdir(tmp_path / "sweep") == ["sweep.json"]
+    holder = subprocess.Popen(
+        [
+            *[sys.executable, "-c"],
+            "from pathlib import Path; from sar_codec.run_lock import hold; "
+            "hold(Path('sweep')); print(flush=True); input()",
+        ],
+        cwd=tmp_path,
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+    )
+    assert holder.stdout and holder.stdin
+    holder.stdout.readline()
+    code, message = run_program(main, *SWEEP, "seed=1,2")
+    holder.communicate(b"\n")
+    assert code == 1
+    assert f"process {holder.pid} on " in message
+
+
+@pytest.mark.usefixtures("faults")
+def test_failing_jobs_leave_no_memory_behind(tmp_path: Path) -> None:
+    """Hydra alone keeps what a failed job held: 300 MB each, where it holds that much."""
+    (tmp_path / "faults" / "sitecustomize.py").write_text(
+        FAULTS
+        + """
+def after_a_job():
+    with open(f"/proc/{os.getppid()}/statm") as memory, open("resident.txt", "a") as file:
+        print(int(memory.read().split()[1]) * os.sysconf("SC_PAGE_SIZE"), file=file)
+    divided_by_zero()
+FAULTS = {f"seed={number}": after_a_job for number in range(11)}
+"""
+    )
+    done = subprocess.run(
+        [sys.executable, "-m", "sar_codec.train", *SWEEP, "seed=range(11)"],
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 1
+    assert "error: 11 of 11 jobs did not finish: 0: ZeroDivisionError" in done.stderr
+    resident = [int(line) for line in (tmp_path / "resident.txt").read_text().splitlines()]
+    assert len(resident) == 11
+    assert resident[-1] - resident[1] < 20e6, resident
+
+
+class Sweep:
+    """`python -m sar_codec.train -m` in a process of its own, of jobs that take long."""
+
+    def __init__(self, folder: Path, *arguments: str, **environment: str) -> None:
+        self.folder = folder / "sweep"
+        endless = ("trainer.epochs=5000", "trainer.early_stopping_patience=5000")
+        self.process = subprocess.Popen(
+            [sys.executable, "-m", "sar_codec.train", *SWEEP, *endless, *arguments],
+            cwd=folder,
+            env=os.environ | environment,
+            start_new_session=True,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+
+    def wait_for(self, name: str) -> None:
+        while not (self.folder / name).exists() and self.process.poll() is None:
+            time.sleep(0.01)
+
+    def end(self) -> tuple[int, str, str]:
+        said = self.process.communicate(timeout=100)
+        return self.process.returncode, *said
+
+
+@pytest.mark.parametrize("to_all", [False, True])
+def test_a_signal_stops_the_job_and_the_sweep(tmp_path: Path, to_all: bool) -> None:
+    sweep = Sweep(tmp_path, "seed=1,2")
+    sweep.wait_for("0/history.csv")
+    (os.killpg if to_all else os.kill)(sweep.process.pid, signal.SIGTERM)
+    code, said, complained = sweep.end()
+    assert (code, complained) == (143, "")
+    assert "To go on: the same command with hydra.sweep.dir=sweep" in said
+    assert read_status(sweep.folder / "0")["status"] == "stopped"
+    assert [row["status"] for row in table(sweep.folder)] == ["stopped"]
+    state = checkpoint.load(sweep.folder / "0" / "checkpoints" / "latest.pth")
+    assert f"Stopped by SIGTERM in epoch {state.epoch + 1}" in said
+    with pytest.raises(ProcessLookupError):
+        os.killpg(sweep.process.pid, 0)
+
+
+def test_joblib_runs_two_jobs_at_once_and_gives_each_a_core(
+    run_program: RunProgram, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pytest.importorskip("hydra_plugins.hydra_joblib_launcher", reason="extra joblib")
+    monkeypatch.delenv("OMP_NUM_THREADS")
+    two = ["hydra/launcher=joblib", "hydra.launcher.n_jobs=2", "seed=1,2"]
+    assert run_program(main, *SWEEP, *two)[0] == 0
+    began, ended, threads = [], [], []
+    for job in (tmp_path / "sweep" / "0", tmp_path / "sweep" / "1"):
+        status = read_status(job)
+        began.append(status["began"])
+        ended.append(status["ended"])
+        environment: dict[str, Any] = json.loads((job / "environment.json").read_text())
+        threads.append(environment["threads"] * 2 <= max(2, environment["cores"]))
+    assert max(began) < min(ended), "one after the other"
+    assert all(threads)
+    assert [row["status"] for row in table(tmp_path / "sweep")] == ["finished"] * 2
+
+
+def test_submitit_puts_a_preempted_job_back_and_it_goes_on(tmp_path: Path) -> None:
+    pytest.importorskip("submitit", reason="extra submitit")
+    sweep = Sweep(
+        tmp_path, "hydra/launcher=submitit_local", "seed=1", "trainer.epochs=200"
+    )  # the last of two values counts
+    sweep.wait_for("0/history.csv")
+    (job,) = (tmp_path / "sweep" / ".submitit").glob("[0-9]*")
+    started = subprocess.run(
+        ["pgrep", "-P", job.name], capture_output=True, text=True, check=True
+    ).stdout
+    os.kill(int(started), signal.SIGUSR2)
+    code, _, complained = sweep.end()
+    assert (code, complained) == (0, "")
+    log = (sweep.folder / "0" / "training.log").read_text()
+    assert "Stopped by SIGUSR2 in epoch" in log
+    assert "Resumed from" in log
+    assert read_status(sweep.folder / "0")["status"] == "finished"
+    assert table(sweep.folder)[0]["epochs"] == "200"
+
+
+def test_a_sweep_under_torchrun_is_refused_once(
+    run_program: RunProgram, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name, value in {"WORLD_SIZE": "2", "MASTER_ADDR": "localhost", "MASTER_PORT": "1"}.items():
+        monkeypatch.setenv(name, value)
+    for rank, expected in ((0, "error: a sweep under torchrun: "), (1, "")):
+        monkeypatch.setenv("RANK", str(rank))
+        code, message = run_program(main, *SWEEP, "seed=1,2")
+        assert code == 1
+        assert message.startswith(expected) and "\n" not in message
+        assert bool(message) == (rank == 0)
+    assert not (tmp_path / "sweep").exists()
