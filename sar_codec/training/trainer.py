@@ -222,6 +222,7 @@ class Trainer:
                     self._is_inside_epoch = True
             finally:
                 self.tracker.close()
+            self.processes.largest(0)  # waits until the first has written all
             self._log_end(epochs, began_at)
         return self.history
 

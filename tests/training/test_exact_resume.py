@@ -99,7 +99,7 @@ def test_another_loader_goes_on_too_by_drawing_the_batches_again(
     assert difference_of_runs(whole_of_another_loader, tmp_path) is None
 
 
-# Two have tests of their own (test_bad_steps.py, test_together.py); what a run was configured as and
+# Two have tests of their own (test_bad_steps, test_together); what a run was configured as and
 # made with is not restored.
 RESTORED = sorted(
     {*checkpoint.ENTRIES} - {"bad_steps_in_row", "random_states_of_others", "config", "made_with"}
