@@ -6,6 +6,7 @@ Nothing here imports torch before it is needed, so that a wrong command is refus
 import os
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
+from datetime import timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -16,6 +17,8 @@ if TYPE_CHECKING:
     from torch import Tensor, nn
 
 Value = TypeVar("Value")
+
+TIMEOUT = timedelta(minutes=5)  # for all processes to have begun
 
 
 def are_several() -> bool:
@@ -48,7 +51,7 @@ def join() -> None:
     has_server = os.environ.get("TORCHELASTIC_USE_AGENT_STORE") == "True"
     try:
         server = TCPStore(
-            address, port, count, is_master=rank == 0 and not has_server, multi_tenant=True
+            *(address, port, count, rank == 0 and not has_server, TIMEOUT), multi_tenant=True
         )
         # torchrun's restarts have the same server, and must not find addresses of the dead there.
         attempt = os.environ.get("TORCHELASTIC_RESTART_COUNT", "0")

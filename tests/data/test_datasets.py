@@ -297,3 +297,33 @@ def test_closing_ends_the_workers_at_once_and_another_epoch_begins_new_ones(
         assert torch.equal(epoch_of(batches, 1), expected)
     batches.close()
     batches.close()
+
+
+@pytest.mark.parametrize("processes", [2, 3, 7])
+@pytest.mark.parametrize("num_workers", [0, 1])
+def test_processes_share_each_batch(areas: list[Windows], processes: int, num_workers: int) -> None:
+    whole = loader(random_patches(areas))
+    whole.set_epoch(3)
+    whole.skip(1)
+    expected = list(whole)
+    parts = []
+    for rank in range(processes):
+        part = loader(random_patches(areas), num_workers)
+        part.share(rank, processes)
+        part.set_epoch(3)
+        part.skip(1)
+        parts.append(list(part))
+        assert len(part) == len(whole)
+        part.close()
+    for number, batch in enumerate(expected):
+        shared = [each[number] for each in parts]
+        assert torch.equal(torch.cat(shared), batch)
+        sizes = [len(each) for each in shared]
+        assert max(sizes) - min(sizes) <= 1
+        assert sizes[0] > 0
+
+
+def test_a_batch_is_described_as_a_whole(areas: list[Windows]) -> None:
+    whole, part = loader(random_patches(areas)), loader(random_patches(areas))
+    part.share(1, 2)
+    assert part.describe(0) == whole.describe(0)
