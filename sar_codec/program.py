@@ -70,7 +70,7 @@ def program(config_name: str) -> Callable[[Main], Callable[[], None]]:
                 # Whoever read our output has left, as `head` does; there is no one to tell.
                 os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
                 sys.exit(141)
-            except (OSError, ValueError) as error:
+            except (OSError, ValueError, RuntimeError) as error:
                 if jobs_begun:
                     raise
                 cause = error.__cause__ or error  # logging wraps what keeps its file from opening
@@ -155,8 +155,10 @@ def _explain(error: Exception, config_name: str) -> str:
         key = unknown[1]
         given = next((arg.split("=", 1)[1] for arg in sys.argv if arg.startswith(f"{key}=")), "")
         return no_such_key(key, given, _keys_beside(key, config_name))
-    message = message.split("\nConfig search path")[0]
-    return " ".join(message.split())
+    message = " ".join(message.split("\nConfig search path")[0].split())
+    if "hydra/launcher/" in message:
+        message += "; it may be of an extra: pip install 'sar_codec[joblib,submitit]'"
+    return message
 
 
 def _keys_beside(key: str, config_name: str) -> list[str]:

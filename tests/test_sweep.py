@@ -14,8 +14,10 @@ from typing import Any
 import pytest
 import torch
 import yaml
+from hydra import compose, initialize_config_dir
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
+from sar_codec.config import CONF_DIR
 from sar_codec.status import read_status
 from sar_codec.train import main
 from sar_codec.training import checkpoint
@@ -128,7 +130,8 @@ def test_tensorboards_hparams_are_in_the_runs_own_events(
     run_program: RunProgram, tmp_path: Path
 ) -> None:
     keys = "hparams=[optimizer.lr,optimizer,trainer.compile,optimizer.betas]"
-    assert run_program(main, *TINY, keys, "hydra.run.dir=run")[0] == 0
+    assert run_program(main, *TINY, keys, "trainer.profile=true", "hydra.run.dir=run")[0] == 0
+    assert len(list((tmp_path / "run" / "profile").glob("*.pt.trace.json"))) == 1
     assert len(list((tmp_path / "run" / "tensorboard").iterdir())) == 1
     events = EventAccumulator(str(tmp_path / "run" / "tensorboard"))
     events.Reload()
@@ -330,6 +333,28 @@ def test_submitit_puts_a_preempted_job_back_and_it_goes_on(tmp_path: Path) -> No
     assert "Resumed from" in log
     assert read_status(sweep.folder / "0")["status"] == "finished"
     assert table(sweep.folder)[0]["epochs"] == "200"
+
+
+def test_slurm_jobs_go_on_after_running_out_of_time(
+    run_program: RunProgram, tmp_path: Path
+) -> None:
+    pytest.importorskip("hydra_plugins.hydra_submitit_launcher", reason="extra submitit")
+    with initialize_config_dir(str(CONF_DIR), version_base="1.3"):
+        config = compose("train", ["hydra/launcher=slurm"], return_hydra_config=True)
+    launcher = config.hydra.launcher
+    assert launcher._target_.endswith(".SlurmLauncher")
+    assert launcher.max_num_timeout > 0
+    assert launcher.gpus_per_node == 1
+    code, message = run_program(main, *SWEEP, "hydra/launcher=slurm", "seed=1,2")
+    assert code == 1
+    assert "srun" in message and "\n" not in message, "there is no Slurm here"
+
+
+def test_a_launcher_that_is_not_there_is_one_line(run_program: RunProgram) -> None:
+    code, message = run_program(main, *SWEEP, "hydra/launcher=loky", "seed=1,2")
+    assert code == 1
+    assert "'hydra/launcher/loky'" in message and "\n" not in message
+    assert message.endswith("pip install 'sar_codec[joblib,submitit]'")
 
 
 def test_a_sweep_under_torchrun_is_refused_once(

@@ -26,6 +26,8 @@ def pick_device(name: str | torch.device) -> torch.device:
         # torchrun's processes have a GPU each.
         name = f"cuda:{os.environ['LOCAL_RANK']}"
         device = torch.device(name)
+        if device.index < torch.cuda.device_count():
+            torch.cuda.set_device(device)  # also for what names no device
     if device.type == "cuda":
         # The fastest convolutions add in an order that varies, and resuming is to be exact.
         torch.backends.cudnn.deterministic = True

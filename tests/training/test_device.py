@@ -40,3 +40,21 @@ def test_autocast_of_float32_does_nothing() -> None:
         assert (a @ a).dtype == torch.float32
     with device.autocast(CPU, torch.bfloat16):
         assert (a @ a).dtype == torch.bfloat16
+
+
+def test_each_process_that_torchrun_started_here_has_a_gpu_of_its_own(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    chosen: list[torch.device] = []
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
+    monkeypatch.setattr(torch.cuda, "set_device", chosen.append)
+    monkeypatch.setenv("LOCAL_RANK", "1")
+    assert device.pick_device("auto") == torch.device("cuda:1")
+    assert device.pick_device("cuda") == torch.device("cuda:1")
+    assert device.pick_device("cuda:0") == torch.device("cuda:0"), "as it was asked for"
+    assert device.pick_device("cpu") == CPU
+    assert chosen == [torch.device("cuda:1")] * 2
+    monkeypatch.setenv("LOCAL_RANK", "2")
+    with pytest.raises(UserError, match="device=cuda:2: PyTorch sees 2 GPUs"):
+        device.pick_device("auto")
