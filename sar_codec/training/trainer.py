@@ -37,6 +37,7 @@ from sar_codec.training.device import (
 from sar_codec.training.ema import EMA
 from sar_codec.training.environment import record_environment
 from sar_codec.training.epoch_batches import batches_after, count_batches
+from sar_codec.training.examples import Examples
 from sar_codec.training.keeping import KeptCheckpoints
 from sar_codec.training.optimizers import adam
 from sar_codec.training.profiling import profiled
@@ -44,7 +45,6 @@ from sar_codec.training.progress import (
     SAMPLES,
     Batches,
     RunningMeans,
-    first_samples,
     followed,
     means_of,
 )
@@ -156,7 +156,6 @@ class Trainer:
         self.limit_batches = limit_batches
         self.save_seconds = 60 * checkpoint_every_minutes
         self.histogram_every = histogram_every
-        self.image_count = image_count
         self.profile = profile
         if self.processes.count > 1:
             for loader in (train_loader, val_loader):
@@ -180,9 +179,7 @@ class Trainer:
         self._save_due = math.inf
         self._stop = StopRequest()
         self._profiled_step: Callable[[], None] = _nothing
-        self._examples: Tensor | None = None
-        # The first of validation with their reconstructions, as long as the weights are those.
-        self._validated: tuple[Tensor, Tensor] | None = None
+        self._examples = Examples(val_loader, image_count, self.processes)
 
     @property
     def window_db(self) -> tuple[float, float] | None:
@@ -331,7 +328,7 @@ class Trainer:
 
     def _step(self, batches: Sequence[Tensor]) -> None:
         """One update of the weights; none if a loss or the gradient is not finite."""
-        self._validated = None
+        self._examples.forget()
         before = [buffer.clone() for buffer in self.model.buffers()]
         self.optimizer.zero_grad(set_to_none=True)
         samples = self.processes.total(sum(map(len, batches)))
@@ -387,19 +384,8 @@ class Trainer:
 
     def validate(self) -> dict[str, float]:
         """The means over validation's samples of all metrics; changes nothing."""
-        first: list[tuple[Tensor, Tensor]] = []
-
-        def keep_first(x: Tensor, x_hat: Tensor) -> None:
-            if sum(len(each) for each, _ in first) < self.image_count:
-                parts = zip(*self.processes.gather((x, x_hat)), strict=True)
-                first.append(tuple(torch.cat(each) for each in parts))  # type: ignore[arg-type]  # two
-
-        values = self._validate(self.model, self._forward, keep_first)
-        images, reconstructions = (
-            torch.cat(each)[: self.image_count] for each in zip(*first, strict=True)
-        )
-        self._validated = images, reconstructions
-        return values
+        self._examples.forget()
+        return self._validate(self.model, self._forward, self._examples.see)
 
     def validate_ema(self) -> dict[str, float]:
         """What `validate` gives, for the moving average of the weights; nothing without one."""
@@ -494,20 +480,14 @@ class Trainer:
     def log_images(self) -> None:
         """Logs `Reconstructions/triple_view` of the first samples of the validation data."""
         with without_trace(self.model, self.device):
-            originals = self._example_images()
-            seen, reconstructions = self._validated or (None, originals)
-            if seen is None or not torch.equal(seen, originals):
+            originals = self._examples.originals(self.device)
+            reconstructions = self._examples.reconstructions()
+            if reconstructions is None:
                 with autocast(self.device, self.dtype):
                     reconstructions, _ = self.model(originals)
         if self.processes.is_first:
             picture = triple_view(originals, reconstructions.float(), self.window_db)
             self.tracker.image("Reconstructions/triple_view", picture, self.epoch)
-
-    def _example_images(self) -> Tensor:
-        if self._examples is None:
-            examples = first_samples(self.val_loader, self.image_count, self.processes)
-            self._examples = examples.to(self.device)
-        return self._examples
 
     def save_checkpoint(self, path: str | os.PathLike[str]) -> None:
         """Writes all that `load_checkpoint` restores; whole or not at all.

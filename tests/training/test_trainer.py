@@ -233,11 +233,11 @@ def test_the_picture_shows_the_same_first_samples_each_epoch(
             return iter(shuffled[0])
 
     trainer = trainer_for(smooth_images, tmp_path, val=Changing(smooth_images), image_count=6)
-    first = trainer._example_images()
+    first = trainer._examples.originals(trainer.device)
     assert len(first) == 6
-    assert torch.equal(first, trainer._example_images())
+    assert torch.equal(first, trainer._examples.originals(trainer.device))
     few = trainer_for(smooth_images, tmp_path, val=smooth_images[2:], image_count=6)
-    assert len(few._example_images()) == 1
+    assert len(few._examples.originals(few.device)) == 1
     few.log_images()
     few.tracker.close()
 
