@@ -1,10 +1,15 @@
 """A sweep as a whole: what it is to run, and what became of its jobs."""
 
+import functools
 import json
 import os
+import signal
 import sys
+import time
+from contextlib import suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from types import FrameType
 from typing import Any
 
 from hydra.core.override_parser.overrides_parser import OverridesParser
@@ -19,7 +24,11 @@ from sar_codec.config import override
 from sar_codec.errors import UserError
 from sar_codec.files import write_whole
 from sar_codec.run_lock import hold
+from sar_codec.signals import STOPPING, raise_stopped
 from sar_codec.status import FINISHED
+
+SECONDS_TO_SAVE = 60.0
+JOB_NUMBER = "hydra.job.num="  # by which a job's command is known
 
 # So that Hydra, which begins each job in this process, leaves the job's folder to its own process.
 LEFT_TO_THE_JOB = ("hydra.output_subdir=null", "+hydra.job_logging.handlers.file.delay=true")
@@ -86,12 +95,52 @@ class SweepGuard(Callback):
             sys.exit(f"error: {error}" if processes.is_first() else 1)
         with read_write(config):
             config.hydra.overrides.hydra += LEFT_TO_THE_JOB
+        for number in STOPPING:
+            if signal.getsignal(number) is raise_stopped:
+                signal.signal(number, functools.partial(stop, sweep))
 
     def on_multirun_end(self, config: DictConfig, **kwargs: Any) -> None:
         try:
             sum_up(Path(config.hydra.sweep.dir))
         except UserError as error:
             sys.exit(f"error: {error}")
+
+
+def stop(sweep: Path, number: int, frame: FrameType | None) -> None:
+    """The handler of a sweep's signals: passes them on to its jobs and waits until they have saved.
+
+    Jobs of which other processes are the parents, as joblib's are, would else be killed at once.
+
+    Raises:
+        Stopped: always.
+    """
+    ends_at = time.monotonic() + SECONDS_TO_SAVE
+    for job in _jobs_of(os.getpid()):
+        with suppress(ProcessLookupError):
+            os.kill(job, number)
+    signal.signal(number, signal.SIG_DFL)  # whoever insists need not wait
+    while _jobs_of(os.getpid()) and time.monotonic() < ends_at:
+        time.sleep(0.05)
+    write_table(sweep)
+    print(f"To go on: the same command with {override('hydra.sweep.dir', sweep)}")
+    raise_stopped(number, frame)
+
+
+def _jobs_of(process: int) -> list[int]:
+    """The processes below one, on this machine, that are jobs; none where there is no /proc."""
+    parents, jobs = {}, []
+    for folder in Path("/proc").glob("[0-9]*"):
+        with suppress(OSError):
+            # The name before it, in parentheses, may hold anything.
+            fields = (folder / "stat").read_text(errors="replace").rpartition(")")[2].split()
+            parents[int(folder.name)] = int(fields[1]) if fields[0] != "Z" else 0
+            if JOB_NUMBER.encode() in (folder / "cmdline").read_bytes():
+                jobs.append(int(folder.name))
+
+    def is_below(number: int) -> bool:
+        return number == process or (number in parents and is_below(parents[number]))
+
+    return [job for job in jobs if job != process and is_below(job)]
 
 
 def sum_up(sweep: Path) -> None:

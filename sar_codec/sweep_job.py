@@ -14,9 +14,9 @@ from hydra.core.hydra_config import HydraConfig
 from sar_codec.config import override
 from sar_codec.errors import UserError
 from sar_codec.run_lock import locked
-from sar_codec.signals import Stopped, noting_signals
+from sar_codec.signals import noting_signals
 from sar_codec.status import FAILED, FINISHED, KILLED, RUNNING, STOPPED, read_status, update_status
-from sar_codec.sweep import LEFT_TO_THE_JOB, Plan, write_table
+from sar_codec.sweep import JOB_NUMBER, LEFT_TO_THE_JOB, Plan, write_table
 
 log = logging.getLogger(__name__)
 
@@ -51,9 +51,6 @@ def run_sweep_job(program: str) -> float:
         _run(_command(program, job, folder, Plan.read(sweep).swept), folder)
     except UserError as error:
         print(f"error in job {number}: {error}", file=sys.stderr)
-    except Stopped:
-        print(f"To go on: the same command with {override('hydra.sweep.dir', sweep)}")
-        raise
     finally:
         write_table(sweep)
     return _result(folder)
@@ -80,7 +77,12 @@ def _command(program: str, job: HydraConf, folder: Path, swept: Sequence[str]) -
         *[sys.executable, "-m", f"sar_codec.{program}"],
         *[f"--config-name={job.job.config_name}"],
         *[f"--config-dir={path}" for path in configs],
-        *[*given, f"hydra.job.num={job.job.num}", override("hydra.run.dir", folder)],
+        *[
+            *given,
+            "hydra.mode=RUN",
+            f"{JOB_NUMBER}{job.job.num}",
+            override("hydra.run.dir", folder),
+        ],
         *[*task, f"hparams=[{','.join(swept)}]"],
         *(["resume=auto"] if begun else []),
     ]

@@ -20,7 +20,7 @@ LAYERS: dict[str, set[str]] = {
     "run_folder": {"files", "processes", "run_lock"},
     "status": {"files"},
     "comparison": {"files", "status"},
-    "sweep": {"comparison", "config", "files", "processes", "run_lock", "status"},
+    "sweep": {"comparison", "config", "files", "processes", "run_lock", "signals", "status"},
     "sweep_job": {"config", "run_lock", "signals", "status", "sweep"},
     "program": {
         *("config", "job_log", "processes", "run_lock", "signals", "status", "sweep_job"),

@@ -280,20 +280,29 @@ class Sweep:
         return self.process.returncode, *said
 
 
-@pytest.mark.parametrize("to_all", [False, True])
-def test_a_signal_stops_the_job_and_the_sweep(tmp_path: Path, to_all: bool) -> None:
-    sweep = Sweep(tmp_path, "seed=1,2")
-    sweep.wait_for("0/history.csv")
-    (os.killpg if to_all else os.kill)(sweep.process.pid, signal.SIGTERM)
+@pytest.mark.parametrize(
+    ("send", "launcher", "running"),
+    [(os.kill, "basic", 1), (os.killpg, "basic", 1), (os.kill, "joblib", 2)],
+)
+def test_a_signal_stops_the_jobs_and_the_sweep(
+    send: Callable[[int, int], None], launcher: str, running: int, tmp_path: Path
+) -> None:
+    n_jobs = ["hydra.launcher.n_jobs=2"] if launcher == "joblib" else []
+    sweep = Sweep(tmp_path, "seed=1,2,3", f"hydra/launcher={launcher}", *n_jobs)
+    for job in range(running):
+        sweep.wait_for(f"{job}/history.csv")
+    send(sweep.process.pid, signal.SIGTERM)
     code, said, complained = sweep.end()
     assert (code, complained) == (143, "")
-    assert "To go on: the same command with hydra.sweep.dir=sweep" in said
-    assert read_status(sweep.folder / "0")["status"] == "stopped"
-    assert [row["status"] for row in table(sweep.folder)] == ["stopped"]
+    assert said.count("To go on: the same command with hydra.sweep.dir=sweep") == 1
+    assert [row["status"] for row in table(sweep.folder)] == ["stopped"] * running
     state = checkpoint.load(sweep.folder / "0" / "checkpoints" / "latest.pth")
     assert f"Stopped by SIGTERM in epoch {state.epoch + 1}" in said
+    ends_at = time.monotonic() + 20  # joblib's own processes take a moment
     with pytest.raises(ProcessLookupError):
-        os.killpg(sweep.process.pid, 0)
+        while time.monotonic() < ends_at:
+            os.killpg(sweep.process.pid, 0)
+            time.sleep(0.1)
 
 
 def test_joblib_runs_two_jobs_at_once_and_gives_each_a_core(
