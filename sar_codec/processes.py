@@ -53,7 +53,8 @@ def join() -> None:
         server = TCPStore(
             *(address, port, count, rank == 0 and not has_server, TIMEOUT), multi_tenant=True
         )
-        # torchrun's restarts have the same server, and must not find addresses of the dead there.
+        # torchrun's restarts have the same server, and must not find addresses of the dead there,
+        # as torch's own env:// would.
         attempt = os.environ.get("TORCHELASTIC_RESTART_COUNT", "0")
         distributed.init_process_group(
             "cpu:gloo,cuda:nccl" if by_nccl else "gloo",
@@ -83,7 +84,7 @@ def agree_on_run_dir(proposal: str) -> tuple[str, bool]:
     Returns:
         The folder, and whether a restart goes on in it.
     """
-    memory = _memory()
+    memory = _memory("run_dir")
     remembered = memory.read_text() if memory is not None and memory.exists() else None
     answers = group().gather((remembered, proposal))
     known = [folder for folder, _ in answers if folder]
@@ -93,11 +94,24 @@ def agree_on_run_dir(proposal: str) -> tuple[str, bool]:
     return agreed, bool(known)
 
 
-def _memory() -> Path | None:
+def remember_stop(number: int) -> None:
+    """Makes torchrun's restarts end as this process does: a signal stopped it, not a fault."""
+    memory = _memory("stopped_by")
+    if memory is not None:
+        memory.write_text(str(number))
+
+
+def stopped_by() -> int | None:
+    """The signal that stopped this run before torchrun started it again; None if none did."""
+    memory = _memory("stopped_by")
+    return int(memory.read_text()) if memory is not None and memory.exists() else None
+
+
+def _memory(name: str) -> Path | None:
     """A file that lives as long as torchrun does on this machine; None without torchrun."""
     # Its folder for FOLDER/attempt_N/RANK/error.json, which it removes at its end.
     error_file = os.environ.get("TORCHELASTIC_ERROR_FILE")
-    return Path(error_file).parents[2] / "sar_codec_run_dir" if error_file else None
+    return Path(error_file).parents[2] / f"sar_codec_{name}" if error_file else None
 
 
 class Processes:
@@ -118,6 +132,9 @@ class Processes:
     def exchanging(self, model: "nn.Module", exchanged: bool) -> AbstractContextManager[None]:
         """A context in which gradients of what `training` gave add up, and are exchanged or not."""
         return nullcontext()
+
+    def level(self, model: "nn.Module") -> None:
+        """Makes a model's buffers, such as the statistics of a batch norm, those of the first."""
 
     def largest(self, *numbers: int) -> list[int]:
         """Of each number, the largest that a process gave; waits for all of them."""
@@ -158,6 +175,12 @@ class _Group(Processes):
 
     def exchanging(self, model: "nn.Module", exchanged: bool) -> AbstractContextManager[None]:
         return nullcontext() if exchanged else model.no_sync()  # type: ignore[operator]  # it has it
+
+    def level(self, model: "nn.Module") -> None:
+        from torch import distributed
+
+        for buffer in model.buffers():
+            distributed.broadcast(buffer, src=0)
 
     def largest(self, *numbers: int) -> list[int]:
         return self._reduced(list(numbers), "MAX")

@@ -7,7 +7,8 @@ import re
 import signal
 import sys
 import traceback
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -25,6 +26,7 @@ from sar_codec.job_log import telling_of_crashes
 from sar_codec.run_lock import release_held
 from sar_codec.signals import STOPPING, Stopped, raise_stopped
 from sar_codec.status import FAILED, FINISHED, STOPPED, RunStatus
+from sar_codec.sweep import begun_here, sum_up
 from sar_codec.sweep_job import run_sweep_job
 
 Main = Callable[[DictConfig], Any]
@@ -52,14 +54,15 @@ def program(config_name: str) -> Callable[[Main], Callable[[], None]]:
                 nonlocal jobs_begun
                 jobs_begun += 1
                 if HydraConfig.get().mode == RunMode.MULTIRUN:
-                    return run_sweep_job(config_name)
+                    return run_sweep_job(config_name, cfg)
                 return _run_job(main, cfg)
 
             launch = hydra.main(
                 version_base="1.3", config_path=str(CONF_DIR), config_name=config_name
             )
             try:
-                launch(job)()
+                with _summing_up():
+                    launch(job)()
             except UserError as error:
                 sys.exit(_as_said(f"error: {error}"))
             except (HydraException, OmegaConfBaseException) as error:
@@ -81,6 +84,7 @@ def program(config_name: str) -> Callable[[Main], Callable[[], None]]:
                     "give another one with hydra.run.dir=FOLDER (or hydra.sweep.dir=FOLDER)"
                 )
             except Stopped as stop:
+                processes.remember_stop(stop.number)
                 sys.exit(128 + stop.number)
             except KeyboardInterrupt:
                 sys.exit(130)
@@ -91,6 +95,19 @@ def program(config_name: str) -> Callable[[Main], Callable[[], None]]:
         return run
 
     return decorate
+
+
+@contextmanager
+def _summing_up() -> Iterator[None]:
+    """A context in which a sweep whose launcher fails still says what became of its jobs."""
+    try:
+        yield
+    except (UserError, OSError, RuntimeError) as error:
+        sweep = begun_here()
+        if sweep is None or not any(sweep.rglob("status.json")):
+            raise
+        reason = str(error).strip().splitlines()[0][:300]
+        raise UserError("; ".join(filter(None, [reason, sum_up(sweep)]))) from error
 
 
 def _run_job(main: Main, cfg: DictConfig) -> Any:

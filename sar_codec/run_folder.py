@@ -23,10 +23,12 @@ class RunFolderGuard(Callback):
     torchrun would open a folder of its own.
     """
 
-    def on_run_start(self, config: DictConfig, **kwargs: Any) -> None:
+    def on_run_start(self, config: DictConfig, config_name: str = "", **kwargs: Any) -> None:
         try:
             if processes.are_several():
-                share_folder(config)
+                if (number := processes.stopped_by()) is not None:
+                    sys.exit(128 + number)
+                share_folder(config, config_name)
             if processes.is_first():
                 claim(config)
         except UserError as error:
@@ -34,15 +36,14 @@ class RunFolderGuard(Callback):
             sys.exit(f"error: {error}" if processes.is_first() else 1)
 
 
-def share_folder(config: DictConfig) -> None:
+def share_folder(config: DictConfig, program: str) -> None:
     """Makes one folder of those of several processes, in which only the first writes.
 
     Raises:
         UserError: the program is not for several.
     """
-    name = config.hydra.job.name
-    if name != "train":
-        raise UserError(f"{name} is for one process: start it without torchrun")
+    if program != "train":
+        raise UserError(f"{program} is for one process: start it without torchrun")
     processes.join()
     run_dir, is_restart = processes.agree_on_run_dir(str(config.hydra.run.dir))
     with read_write(config), open_dict(config):

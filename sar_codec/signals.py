@@ -19,6 +19,9 @@ class Stopped(KeyboardInterrupt):
         super().__init__(signal.Signals(number).name)
         self.number = number
 
+    def __reduce__(self) -> tuple[type["Stopped"], tuple[int]]:
+        return Stopped, (self.number,)
+
 
 class StopRequest:
     """Which signal asked to stop, None as long as none did."""

@@ -1,6 +1,7 @@
 """status.json: what became of a run, as its folder says it."""
 
 import json
+import math
 import os
 import socket
 from contextlib import suppress
@@ -66,8 +67,8 @@ class RunStatus:
             reason: one line for people.
             result: what it was run for, where that is a number.
         """
-        is_number = isinstance(result, int | float)
-        result = result if is_number else None
+        is_number = isinstance(result, int | float) and math.isfinite(result)
+        result = result if is_number else None  # JSON has no others
         self._write(status=status, reason=reason, result=result, ended=_now())
 
     def _write(self, **entries: Any) -> None:

@@ -3,6 +3,7 @@
 import functools
 import json
 import os
+import shlex
 import signal
 import sys
 import time
@@ -30,13 +31,16 @@ from sar_codec.status import FINISHED
 SECONDS_TO_SAVE = 60.0
 JOB_NUMBER = "hydra.job.num="  # by which a job's command is known
 
-# So that Hydra, which begins each job in this process, leaves the job's folder to its own process.
-LEFT_TO_THE_JOB = ("hydra.output_subdir=null", "+hydra.job_logging.handlers.file.delay=true")
+# So that Hydra, which begins each job in its own process, leaves the job's folder to the job.
+_NO_CONFIG = "hydra.output_subdir=null"
+_NO_LOG = "+hydra.job_logging.handlers.file.delay=true"
+
+_begun_here: Path | None = None
 
 
 @dataclass(frozen=True)
 class Plan:
-    """sweep.json: what was given on the command line, and the keys that have several values."""
+    """sweep.json: what was given, and the keys that have several values."""
 
     given: list[str]
     swept: list[str]
@@ -44,11 +48,14 @@ class Plan:
     @classmethod
     def of(cls, config: DictConfig) -> "Plan":
         """The plan of a sweep that Hydra is about to begin."""
-        given = [str(each) for each in config.hydra.overrides.task]
-        parsed = OverridesParser.create().parse_overrides(given)
+        parser = OverridesParser.create()
         searched = OmegaConf.select(config, "hydra.sweeper.params") or {}
-        swept = [each.key_or_group for each in parsed if each.is_sweep_override()]
-        return cls(given, [*map(str, searched), *swept])
+        of_config = [f"{key}={value}" for key, value in searched.items()]
+        typed = [str(each) for each in config.hydra.overrides.task]
+        swept = [
+            each.key_or_group for each in parser.parse_overrides(typed) if each.is_sweep_override()
+        ]
+        return cls([*of_config, *typed], [*map(str, searched), *swept])
 
     @classmethod
     def read(cls, sweep: Path) -> "Plan":
@@ -81,29 +88,55 @@ class SweepGuard(Callback):
     """Before a sweep, makes sure that its folder is its own; after it, sums up."""
 
     def on_multirun_start(self, config: DictConfig, **kwargs: Any) -> None:
-        sweep = Path(config.hydra.sweep.dir)
+        # Hydra turns a callback's exceptions into warnings.
         try:
-            if processes.are_several():
-                raise UserError(
-                    "a sweep under torchrun: its processes would each run all jobs; start torchrun "
-                    "once for each job, or the sweep without it"
-                )
-            hold(sweep)
-            Plan.of(config).write(sweep)
+            begin(config)
         except UserError as error:
-            # Hydra turns a callback's exceptions into warnings.
             sys.exit(f"error: {error}" if processes.is_first() else 1)
-        with read_write(config):
-            config.hydra.overrides.hydra += LEFT_TO_THE_JOB
-        for number in STOPPING:
-            if signal.getsignal(number) is raise_stopped:
-                signal.signal(number, functools.partial(stop, sweep))
 
     def on_multirun_end(self, config: DictConfig, **kwargs: Any) -> None:
-        try:
-            sum_up(Path(config.hydra.sweep.dir))
-        except UserError as error:
-            sys.exit(f"error: {error}")
+        if verdict := sum_up(Path(config.hydra.sweep.dir)):
+            sys.exit(f"error: {verdict}")
+
+
+def begin(config: DictConfig) -> None:
+    """Takes a sweep's folder and makes its jobs leave theirs to the jobs' own processes.
+
+    Raises:
+        UserError: the folder is another sweep's, in use, or cannot be written; or torchrun's
+            processes would each run all jobs.
+    """
+    global _begun_here
+    if processes.are_several():
+        raise UserError(
+            "a sweep under torchrun: its processes would each run all jobs; start torchrun once "
+            "for each job, or the sweep without it"
+        )
+    sweep = Path(config.hydra.sweep.dir).absolute()
+    hold(sweep)
+    Plan.of(config).write(sweep)
+    _mark_of_stop(sweep).unlink(missing_ok=True)
+    has_log = OmegaConf.select(config, "hydra.job_logging.handlers.file") is not None
+    with read_write(config):
+        config.hydra.overrides.hydra += [
+            override("hydra.sweep.dir", sweep),  # for jobs that work in another folder
+            *[_NO_CONFIG, *([_NO_LOG] if has_log else [])],
+        ]
+        config.hydra.sweep.dir = str(sweep)
+    _begun_here = sweep
+    for number in STOPPING:
+        if signal.getsignal(number) is raise_stopped:
+            signal.signal(number, functools.partial(stop, sweep))
+
+
+def begun_here() -> Path | None:
+    """The folder of the sweep that this process began; a launcher's own processes began none."""
+    return _begun_here
+
+
+def is_ours(hydra_override: str) -> bool:
+    """Whether it is one that `begin` gave to the jobs, not the user."""
+    return hydra_override in (_NO_CONFIG, _NO_LOG)
 
 
 def stop(sweep: Path, number: int, frame: FrameType | None) -> None:
@@ -114,16 +147,29 @@ def stop(sweep: Path, number: int, frame: FrameType | None) -> None:
     Raises:
         Stopped: always.
     """
-    ends_at = time.monotonic() + SECONDS_TO_SAVE
-    for job in _jobs_of(os.getpid()):
-        with suppress(ProcessLookupError):
-            os.kill(job, number)
+    with suppress(OSError):
+        _mark_of_stop(sweep).touch()
     signal.signal(number, signal.SIG_DFL)  # whoever insists need not wait
-    while _jobs_of(os.getpid()) and time.monotonic() < ends_at:
+    ends_at = time.monotonic() + SECONDS_TO_SAVE
+    told: set[int] = set()
+    while (jobs := _jobs_of(os.getpid())) and time.monotonic() < ends_at:
+        for job in set(jobs) - told:
+            with suppress(ProcessLookupError):
+                os.kill(job, number)
+        told |= set(jobs)
         time.sleep(0.05)
     write_table(sweep)
-    print(f"To go on: the same command with {override('hydra.sweep.dir', sweep)}")
+    print(f"To go on: {_the_same_command(sweep)}")
     raise_stopped(number, frame)
+
+
+def is_stopped(sweep: Path) -> bool:
+    """Whether no more jobs are to begin."""
+    return _mark_of_stop(sweep).exists()
+
+
+def _mark_of_stop(sweep: Path) -> Path:
+    return sweep / ".stop"
 
 
 def _jobs_of(process: int) -> list[int]:
@@ -143,24 +189,34 @@ def _jobs_of(process: int) -> list[int]:
     return [job for job in jobs if job != process and is_below(job)]
 
 
-def sum_up(sweep: Path) -> None:
+def sum_up(sweep: Path) -> str | None:
     """Says, on the screen and in `sweep.csv` and `sweep.png`, what became of a sweep's jobs.
 
-    Raises:
-        UserError: not all of them have finished; names the others, and why.
+    Returns:
+        Which of them did not finish, and why; None if all did. Nothing is raised.
     """
-    runs = find_runs(sweep)
-    write_csv(sweep / "sweep.csv", runs, sweep)
-    draw(runs, sweep / "sweep.png")
-    print(f"\n{as_text(runs)}\n\nSweep: {sweep}")
-    print(f"To look at it: tensorboard --logdir {sweep}")
-    failed = [run for run in runs if run.status != FINISHED]
-    if failed:
-        raise UserError(
-            f"{len(failed)} of {len(runs)} jobs did not finish: "
-            + "; ".join(f"{_name(run, sweep)}: {run.reason or run.status}" for run in failed)
-            + f"; to run these again: the same command with {override('hydra.sweep.dir', sweep)}"
-        )
+    try:
+        runs = find_runs(sweep)
+        print(f"\n{as_text(runs)}\n\nSweep: {sweep}")
+        print(f"To look at it: tensorboard --logdir {shlex.quote(str(sweep))}")
+        write_csv(sweep / "sweep.csv", runs, sweep)
+    except UserError as error:
+        return str(error)
+    try:
+        draw(runs, sweep / "sweep.png")
+    except Exception as error:  # a picture must not hide the rest
+        print(f"warning: {sweep / 'sweep.png'}: not drawn ({error})", file=sys.stderr)
+    why: dict[str, list[str]] = {}
+    for run in runs:
+        if run.status != FINISHED:
+            why.setdefault(run.reason or run.status, []).append(os.path.relpath(run.folder, sweep))
+    if not why:
+        return None
+    return (
+        f"{sum(map(len, why.values()))} of {len(runs)} jobs did not finish: "
+        + "; ".join(f"{', '.join(jobs)}: {reason}" for reason, jobs in why.items())
+        + f"; to run these again: {_the_same_command(sweep)}"
+    )
 
 
 def write_table(sweep: Path) -> None:
@@ -177,8 +233,8 @@ def write_table(sweep: Path) -> None:
         print(f"warning: {error}", file=sys.stderr)
 
 
-def _name(run: Run, sweep: Path) -> str:
-    return os.path.relpath(run.folder, sweep)
+def _the_same_command(sweep: Path) -> str:
+    return f"the same command with {shlex.quote(override('hydra.sweep.dir', sweep))}"
 
 
 def _path(sweep: Path) -> Path:

@@ -42,7 +42,7 @@ def main(cfg: DictConfig) -> float:
         check_can_go_on(resume, state, config)
         record(config)
     experiment = top_level(config, Experiment)
-    hparams = {key: hparam(key, config) for key in experiment.hparams}
+    hparams = {key: hparam(key, config, plain(cfg)) for key in experiment.hparams}
     check(experiment.data, "data")
     check(experiment.loss, "loss")
     schedule = arguments(experiment.trainer, "trainer", Trainer.train, Trainer)
@@ -101,14 +101,22 @@ def given_now(config: dict[str, Any]) -> tuple[dict[str, Any], set[str], set[str
     return base, {each.key_or_group for each in overrides}, switched
 
 
-def hparam(key: str, config: dict[str, Any]) -> bool | int | float | str:
+def hparam(key: str, config: dict[str, Any], given: dict[str, Any]) -> bool | int | float | str:
     """What TensorBoard's HParams page shows of a key: its value, or of a group, which one it is.
+
+    Args:
+        key: dotted.
+        config: the run's.
+        given: this command's, which is another one where a run goes on.
 
     Raises:
         UserError: there is no such key.
     """
-    if key in (choices := HydraConfig.get().runtime.choices):
+    choices = HydraConfig.get().runtime.choices
+    if key in choices and target_of(config, key) == target_of(given, key):
         return str(choices[key])
+    if (target := target_of(config, key)) is not None:
+        return str(target).rpartition(".")[2]
     value = OmegaConf.select(OmegaConf.create(config), key, default=MISSING)
     if value is MISSING:
         raise UserError(f"hparams: {key} is no key of the config; give keys as optimizer.lr")

@@ -23,7 +23,8 @@ LAYERS: dict[str, set[str]] = {
     "sweep": {"comparison", "config", "files", "processes", "run_lock", "signals", "status"},
     "sweep_job": {"config", "run_lock", "signals", "status", "sweep"},
     "program": {
-        *("config", "job_log", "processes", "run_lock", "signals", "status", "sweep_job"),
+        *("config", "job_log", "processes", "run_lock", "signals", "status", "sweep"),
+        "sweep_job",
     },
     "metrics": set(),
     "losses": {"metrics"},

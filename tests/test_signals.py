@@ -1,6 +1,7 @@
 """Being asked to stop."""
 
 import os
+import pickle
 import signal
 import subprocess
 import sys
@@ -110,6 +111,12 @@ def test_another_thread_leaves_signals_to_the_main_one() -> None:
 def test_where_there_is_nothing_to_save_a_signal_is_an_exception() -> None:
     with pytest.raises(Stopped, match="SIGTERM"):
         raise_stopped(signal.SIGTERM, None)
+
+
+def test_a_stop_can_be_sent_from_one_process_to_another() -> None:
+    stop = pickle.loads(pickle.dumps(Stopped(signal.SIGTERM)))
+    assert isinstance(stop, Stopped)
+    assert (stop.number, str(stop)) == (signal.SIGTERM, "SIGTERM")
 
 
 def test_a_signal_that_is_ignored_stays_so() -> None:

@@ -3,6 +3,7 @@
 import csv
 import json
 import os
+import shlex
 import signal
 import subprocess
 import sys
@@ -15,10 +16,11 @@ import pytest
 import torch
 import yaml
 from hydra import compose, initialize_config_dir
+from hydra.core.hydra_config import HydraConfig
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 from sar_codec.config import CONF_DIR
-from sar_codec.status import read_status
+from sar_codec.status import read_status, update_status
 from sar_codec.train import main
 from sar_codec.training import checkpoint
 
@@ -172,7 +174,8 @@ def test_jobs_that_die_are_told_of_and_the_others_run_and_a_second_time_go_on(
     }
     sweep = tmp_path / "sweep"
     assert message.startswith("error: 8 of 9 jobs did not finish: 1: ZeroDivisionError")
-    assert message.endswith("the same command with hydra.sweep.dir=sweep")
+    assert "; 5, 8: killed by SIGKILL" in message
+    assert message.endswith(f"the same command with hydra.sweep.dir={tmp_path}/sweep")
     assert "\n" not in message
     rows = table(sweep)
     for job, (status, reason) in expected.items():
@@ -229,6 +232,69 @@ def test_another_sweep_in_its_folder_is_refused_and_so_is_a_second_at_once(
 
 
 @pytest.mark.usefixtures("faults")
+def test_a_folder_that_is_another_jobs_is_not_taken_for_this_ones(
+    run_program: RunProgram, tmp_path: Path
+) -> None:
+    code, message = run_program(main, *SWEEP, "hydra.sweep.subdir=same", "seed=1,2")
+    assert code == 1
+    assert "same: holds the job " in message
+    assert "seed=1, which is not " in message
+    assert "1 of 1 jobs did not finish: same: ZeroDivisionError" in message
+    assert "\n" not in message
+    assert [row["overrides"].rpartition(" ")[2] for row in table(tmp_path / "sweep")] == ["seed=1"]
+
+
+@pytest.mark.usefixtures("faults")
+@pytest.mark.parametrize("given", ["hydra.job.chdir=true", "hydra/job_logging=disabled"])
+def test_hydras_own_settings_reach_the_jobs(
+    given: str, run_program: RunProgram, tmp_path: Path
+) -> None:
+    code, message = run_program(main, *SWEEP, given, "seed=1,2")
+    assert code == 1
+    assert "2 of 2 jobs did not finish: 0, 1: ZeroDivisionError: division by zero" in message
+    for job in ("0", "1"):
+        config = yaml.safe_load((tmp_path / "sweep" / job / ".hydra" / "hydra.yaml").read_text())
+        assert given in config["hydra"]["overrides"]["hydra"]
+        assert config["hydra"]["job"]["num"] == int(job)
+
+
+@pytest.mark.usefixtures("faults")
+def test_the_same_command_is_quoted_for_a_shell(run_program: RunProgram, tmp_path: Path) -> None:
+    given = 'hydra.sweep.dir="a b, c=d"'
+    code, message = run_program(main, "-m", *TINY, given, "hparams=[optimizer.lr]", "seed=1,2")
+    assert code == 1
+    (again,) = shlex.split(message.partition("the same command with ")[2])
+    assert again == f'hydra.sweep.dir="{tmp_path}/a b, c=d"'
+    recorded = yaml.safe_load((tmp_path / "a b, c=d" / "0" / ".hydra" / "config.yaml").read_text())
+    assert recorded["hparams"] == ["optimizer.lr", "seed"]
+
+
+def test_a_launcher_that_fails_does_not_hide_what_became_of_the_jobs(
+    run_program: RunProgram, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def lost(*_: object) -> None:
+        update_status(Path(HydraConfig.get().runtime.output_dir), status="running")
+        raise RuntimeError("Job 3 did not come back\nwith a log of many lines")
+
+    monkeypatch.setattr("sar_codec.program.run_sweep_job", lost)
+    code, message = run_program(main, *SWEEP, "seed=1,2")
+    assert code == 1
+    assert message.startswith("error: Job 3 did not come back; 2 of 2 jobs did not finish: 0, 1: ")
+    assert "\n" not in message
+    assert [row["status"] for row in table(tmp_path / "sweep")] == ["running", "running"]
+
+
+@pytest.mark.usefixtures("faults")
+def test_a_picture_that_fails_does_not_hide_which_jobs_did(
+    run_program: RunProgram, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("sar_codec.sweep.draw", lambda *_: 1 / 0)
+    code, message = run_program(main, *SWEEP, "seed=1,2")
+    assert code == 1
+    assert "2 of 2 jobs did not finish" in message
+
+
+@pytest.mark.usefixtures("faults")
 def test_failing_jobs_leave_no_memory_behind(tmp_path: Path) -> None:
     """Hydra alone keeps what a failed job held: 300 MB each, where it holds that much."""
     (tmp_path / "faults" / "sitecustomize.py").write_text(
@@ -249,7 +315,7 @@ FAULTS = {f"seed={number}": after_a_job for number in range(11)}
         check=False,
     )
     assert done.returncode == 1
-    assert "error: 11 of 11 jobs did not finish: 0: ZeroDivisionError" in done.stderr
+    assert "error: 11 of 11 jobs did not finish: 0, 1, 2, 3, 4, 5, 6" in done.stderr
     resident = [int(line) for line in (tmp_path / "resident.txt").read_text().splitlines()]
     assert len(resident) == 11
     assert resident[-1] - resident[1] < 20e6, resident
@@ -294,7 +360,7 @@ def test_a_signal_stops_the_jobs_and_the_sweep(
     send(sweep.process.pid, signal.SIGTERM)
     code, said, complained = sweep.end()
     assert (code, complained) == (143, "")
-    assert said.count("To go on: the same command with hydra.sweep.dir=sweep") == 1
+    assert said.count(f"To go on: the same command with hydra.sweep.dir={sweep.folder}") == 1
     assert [row["status"] for row in table(sweep.folder)] == ["stopped"] * running
     state = checkpoint.load(sweep.folder / "0" / "checkpoints" / "latest.pth")
     assert f"Stopped by SIGTERM in epoch {state.epoch + 1}" in said

@@ -22,8 +22,13 @@ def pick_device(name: str | torch.device) -> torch.device:
     if name == "auto":
         name = "cuda" if torch.cuda.is_available() else "cpu"
     device = torch.device(name)
-    if device.type == "cuda" and device.index is None and "LOCAL_RANK" in os.environ:
-        # torchrun's processes have a GPU each.
+    here = int(os.environ.get("LOCAL_WORLD_SIZE", 1))
+    if device.type == "cuda" and device.index is not None and here > 1:
+        raise UserError(
+            f"device={name}: torchrun started {here} processes here, which need a GPU each; "
+            "give device=cuda"
+        )
+    if device.type == "cuda" and "LOCAL_RANK" in os.environ:
         name = f"cuda:{os.environ['LOCAL_RANK']}"
         device = torch.device(name)
         if device.index < torch.cuda.device_count():

@@ -15,7 +15,6 @@ import torch
 
 from sar_codec.files import keep_aside, write_whole
 
-_PACKAGE = Path(__file__).resolve().parents[1]
 _JOB_IDS = ("SLURM_JOB_ID", "SLURM_ARRAY_JOB_ID", "SLURM_ARRAY_TASK_ID", "PBS_JOBID", "LSB_JOBID")
 
 
@@ -51,7 +50,7 @@ def environment(device: torch.device) -> dict[str, Any]:
         "platform": platform.platform(),
         "python": platform.python_version(),
         "packages": package_versions(),
-        "git": git_state(_PACKAGE),
+        "git": git_state(Path(__file__).resolve()),
         "command": sys.argv,
         "folder": os.getcwd(),
         "scheduler": {name: os.environ[name] for name in _JOB_IDS if name in os.environ},
@@ -60,7 +59,11 @@ def environment(device: torch.device) -> dict[str, Any]:
 
 def package_versions() -> dict[str, str]:
     """The installed version of this package and of each that it requires."""
-    names = [re.split(r"[^\w.-]", each)[0] for each in metadata.requires("sar_codec") or []]
+    try:
+        required = metadata.requires("sar_codec") or []
+    except metadata.PackageNotFoundError:  # run from its sources
+        required = ["torch", "torchvision", "numpy", "hydra-core", "omegaconf", "rasterio"]
+    names = [re.split(r"[^\w.-]", each)[0] for each in required]
     versions = {}
     for name in ["sar_codec", *names]:
         try:
@@ -70,19 +73,20 @@ def package_versions() -> dict[str, str]:
     return versions
 
 
-def git_state(folder: Path) -> dict[str, Any] | None:
-    """The commit of a folder's checkout, and whether files differ from it; None outside of one."""
+def git_state(file: Path) -> dict[str, Any] | None:
+    """The commit of the checkout that a file is part of, and whether files differ from it.
+
+    None where it is part of none.
+    """
 
     def git(*arguments: str) -> str:
-        command = ["git", "-C", str(folder), *arguments]
+        command = ["git", "-C", str(file.parent), *arguments]
         return subprocess.run(command, capture_output=True, text=True, check=True).stdout.strip()
 
     try:
-        return {
-            "commit": git("rev-parse", "HEAD"),
-            # Untracked files count: a new model is one.
-            "dirty": bool(git("status", "--porcelain", "--", str(folder))),
-        }
+        git("ls-files", "--error-unmatch", file.name)  # not what lies in another's checkout
+        # Untracked files count: a new model is one.
+        return {"commit": git("rev-parse", "HEAD"), "dirty": bool(git("status", "--porcelain"))}
     except (OSError, subprocess.CalledProcessError):
         return None
 

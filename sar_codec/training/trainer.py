@@ -78,7 +78,8 @@ class Trainer:
             one's; without it, the loader gives parts already, as many in each process.
         val_loader: likewise.
         loss_fn: `loss, metrics = loss_fn(x_hat, x, z)`; metrics are detached scalars, means over
-            the batch, with at least `loss`, `psnr` and `ssim`.
+            the batch, with at least `loss`, `psnr` and `ssim`. Where several processes train, they
+            must be finite for a black image, which stands in, without weight, for an empty part.
         optimizer: of the model's parameters; Adam with a learning rate of 1e-4 by default.
         run_dir: the folder of the run.
         preprocessing_params: how images were made of radar data; kept in every checkpoint. With
@@ -207,6 +208,7 @@ class Trainer:
             noting_signals() as self._stop,
             logging_redirect_tqdm(),
         ):
+            self._check_agreement()
             try:
                 if self._resumed_in_place():
                     self._begin(claims)
@@ -222,6 +224,24 @@ class Trainer:
             self.processes.largest(0)  # waits until the first has written all
             self._log_end(epochs, began_at)
         return self.history
+
+    def _check_agreement(self) -> None:
+        """Makes sure that all processes are at the same place.
+
+        Raises:
+            UserError: they are not, as where some have not found a checkpoint.
+        """
+        mine = (self.epoch, self.batch, self.global_step, self.best_val_loss)
+        places = self.processes.gather((*mine, len(self.train_loader), len(self.val_loader)))
+        if len(set(places)) > 1:
+            told = "; ".join(
+                f"{epoch} epochs and {batch} batches done, {train} and {val} batches an epoch"
+                for epoch, batch, _, _, train, val in places
+            )
+            raise UserError(
+                f"the processes are not at the same place ({told}): all of them must see the "
+                "same checkpoint, and data of the same size"
+            )
 
     def _resumed_in_place(self) -> bool:
         return self._resumed_from is not None and (
@@ -321,6 +341,8 @@ class Trainer:
             self._profiled_step()
             self._pause_or_save()
         self._bad_steps.look()
+        for model in (self.model, *([self.ema.model] if self.ema else [])):
+            self.processes.level(model)
         sums = self._train_means.sums(self.processes)  # waits for the device
         seconds = time.perf_counter() - began
         images_per_second = (sums[SAMPLES] - before.get(SAMPLES, 0)) / seconds

@@ -52,9 +52,11 @@ def test_each_process_that_torchrun_started_here_has_a_gpu_of_its_own(
     monkeypatch.setenv("LOCAL_RANK", "1")
     assert device.pick_device("auto") == torch.device("cuda:1")
     assert device.pick_device("cuda") == torch.device("cuda:1")
-    assert device.pick_device("cuda:0") == torch.device("cuda:0"), "as it was asked for"
     assert device.pick_device("cpu") == CPU
     assert chosen == [torch.device("cuda:1")] * 2
+    monkeypatch.setenv("LOCAL_WORLD_SIZE", "2")
+    with pytest.raises(UserError, match="2 processes here, which need a GPU each; give device=cu"):
+        device.pick_device("cuda:0")
     monkeypatch.setenv("LOCAL_RANK", "2")
     with pytest.raises(UserError, match="device=cuda:2: PyTorch sees 2 GPUs"):
         device.pick_device("auto")

@@ -3,6 +3,7 @@
 import json
 import subprocess
 from collections.abc import Callable
+from importlib import metadata
 from pathlib import Path
 
 import pytest
@@ -21,29 +22,39 @@ def git(folder: Path, *arguments: str) -> str:
 
 
 def test_the_commit_is_told_and_whether_files_differ_from_it(tmp_path: Path) -> None:
-    assert git_state(tmp_path) is None
+    model = tmp_path / "model.py"
+    model.write_text("width = 8\n")
+    assert git_state(model) is None
     git(tmp_path, "init")
-    (tmp_path / "model.py").write_text("width = 8\n")
+    assert git_state(model) is None, "it lies in a checkout that is not its own"
     git(tmp_path, "add", ".")
     git(tmp_path, "commit", "-m", "Add a model")
     commit = git(tmp_path, "rev-parse", "HEAD")
-    assert git_state(tmp_path) == {"commit": commit, "dirty": False}
-    (tmp_path / "model.py").write_text("width = 9\n")
-    assert git_state(tmp_path) == {"commit": commit, "dirty": True}
+    assert git_state(model) == {"commit": commit, "dirty": False}
+    model.write_text("width = 9\n")
+    assert git_state(model) == {"commit": commit, "dirty": True}
     git(tmp_path, "checkout", ".")
     (tmp_path / "another_model.py").touch()
-    assert git_state(tmp_path) == {"commit": commit, "dirty": True}
+    assert git_state(model) == {"commit": commit, "dirty": True}
 
 
 def test_without_git_there_is_no_commit(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PATH", str(tmp_path))
-    assert git_state(tmp_path) is None
+    assert git_state(Path(__file__)) is None
 
 
 def test_versions_are_those_of_what_the_project_names() -> None:
     versions = package_versions()
     assert versions["torch"].partition("+")[0] == torch.__version__.partition("+")[0]
     assert {"sar_codec", "torchvision", "hydra-core", "rasterio", "numpy"} <= versions.keys()
+
+
+def test_a_run_from_sources_alone_tells_versions_too(monkeypatch: pytest.MonkeyPatch) -> None:
+    def missing(name: str) -> None:
+        raise metadata.PackageNotFoundError(name)
+
+    monkeypatch.setattr(metadata, "requires", missing)
+    assert "torch" in package_versions()
 
 
 def test_it_can_be_written_as_json() -> None:

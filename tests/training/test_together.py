@@ -76,8 +76,11 @@ def test_the_moving_average_is_that_of_one_process(
     assert relative_difference(two[1]["averaged"], alone, "ema_loss") < 1e-5
 
 
-def test_all_processes_have_the_same_weights(two: tuple[Path, Results]) -> None:
-    first, second = two[1]["steps"]["digests"]
+@pytest.mark.parametrize("name", ["steps", "whole"])
+def test_all_processes_have_the_same_weights_and_statistics(
+    name: str, two: tuple[Path, Results]
+) -> None:
+    first, second = two[1][name]["digests"]
     assert first == second
 
 
@@ -120,6 +123,16 @@ def test_what_one_began_two_go_on_with_and_the_other_way_round(
     trainer = together.trainer_for(tmp_path / "gone_on")
     trainer.load_checkpoint(two[0] / "half" / "checkpoints" / "latest.pth")
     assert relative_difference({"history": trainer.train(2)}, whole, "val_loss") < 1e-5
+
+
+def test_processes_that_did_not_find_the_same_checkpoint_are_refused(
+    two: tuple[Path, Results],
+) -> None:
+    first, second = two[1]["apart"]["said"]
+    assert first == second
+    assert first.startswith("the processes are not at the same place (1 epochs and 0 batches done")
+    assert "; 0 epochs and 0 batches done" in first
+    assert not (two[0] / "apart").exists()
 
 
 def test_only_the_first_process_writes(two: tuple[Path, Results]) -> None:

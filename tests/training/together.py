@@ -17,6 +17,7 @@ from torch import Tensor, nn
 
 from sar_codec import processes
 from sar_codec.data.sources import synthetic
+from sar_codec.errors import UserError
 from sar_codec.losses import CombinedLoss
 from sar_codec.models.autoencoder import SARAutoencoder
 from sar_codec.signals import Stopped
@@ -29,11 +30,15 @@ Results = dict[str, Any]
 
 
 class Noisy(SARAutoencoder):
-    """Draws from the global generator, another number in each process."""
+    """Draws from the global generator, and has statistics: other ones in each process."""
+
+    def __init__(self, **settings: int) -> None:
+        super().__init__(**settings)
+        self.norm = nn.BatchNorm2d(1)
 
     def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
         x_hat, z = super().forward(x)
-        return nn.functional.dropout(x_hat, 0.1, self.training), z
+        return nn.functional.dropout(self.norm(x_hat), 0.1, self.training), z
 
 
 def trainer_for(
@@ -62,7 +67,10 @@ def trainer_for(
 
 
 def digest(trainer: Trainer) -> str:
-    weights = [each.detach().numpy().tobytes() for each in trainer.model.parameters()]
+    """Of weights and statistics."""
+    weights = [each.detach().numpy().tobytes() for each in trainer.model.state_dict().values()]
+    if trainer.ema:
+        weights += [each.numpy().tobytes() for each in trainer.ema.model.state_dict().values()]
     return hashlib.sha256(b"".join(weights)).hexdigest()
 
 
@@ -113,13 +121,14 @@ def idle(folder: Path) -> Results:
 
 
 def whole(folder: Path) -> Results:
-    trainer_for(folder, Noisy).train(2)
-    return {}
+    trainer = trainer_for(folder, Noisy, ema_decay=0.5)
+    trainer.train(2)
+    return {"digests": trainer.processes.gather(digest(trainer))}
 
 
 def cut(folder: Path) -> Results:
     """As `whole`, but the last process, alone, is asked to stop after five steps; then gone on."""
-    trainer = trainer_for(folder, Noisy)
+    trainer = trainer_for(folder, Noisy, ema_decay=0.5)
     step = trainer._step
 
     def asked(batches: Sequence[Tensor]) -> None:
@@ -134,7 +143,7 @@ def cut(folder: Path) -> Results:
     except Stopped as stop:
         stopped = stop.number
     saved = checkpoint.load(folder / "checkpoints" / "latest.pth").batch
-    again = trainer_for(folder, Noisy)
+    again = trainer_for(folder, Noisy, ema_decay=0.5)
     again.load_checkpoint(folder / "checkpoints" / "latest.pth")
     again.train(2)
     return {
@@ -157,7 +166,33 @@ def gone_on(folder: Path) -> Results:
     return {"history": trainer.train(2)}
 
 
-SCENARIOS = (steps, one_left, accumulated, averaged, unlucky, idle, whole, cut, half, gone_on)
+def apart(folder: Path) -> Results:
+    """Only the first process has found the checkpoint: what all of them say."""
+    trainer = trainer_for(folder)
+    if trainer.processes.is_first:
+        checkpoints = folder.parent / "half" / "checkpoints"
+        trainer.load_checkpoint(checkpoints / "latest.pth")
+    said = ""
+    try:
+        trainer.train(2)
+    except UserError as error:
+        said = str(error)
+    return {"said": trainer.processes.gather(said)}
+
+
+SCENARIOS = (
+    steps,
+    one_left,
+    accumulated,
+    averaged,
+    unlucky,
+    idle,
+    whole,
+    cut,
+    half,
+    gone_on,
+    apart,
+)
 
 
 def main(folder: Path) -> None:
