@@ -26,7 +26,7 @@ from sar_codec.job_log import telling_of_crashes
 from sar_codec.run_lock import release_held
 from sar_codec.signals import STOPPING, Stopped, raise_stopped
 from sar_codec.status import FAILED, FINISHED, STOPPED, RunStatus
-from sar_codec.sweep import begun_here, sum_up
+from sar_codec.sweep import begun_here, forget, sum_up
 from sar_codec.sweep_job import run_sweep_job
 
 Main = Callable[[DictConfig], Any]
@@ -108,6 +108,8 @@ def _summing_up() -> Iterator[None]:
             raise
         reason = str(error).strip().splitlines()[0][:300]
         raise UserError("; ".join(filter(None, [reason, sum_up(sweep)]))) from error
+    finally:
+        forget()
 
 
 def _run_job(main: Main, cfg: DictConfig) -> Any:

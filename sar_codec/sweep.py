@@ -134,6 +134,12 @@ def begun_here() -> Path | None:
     return _begun_here
 
 
+def forget() -> None:
+    """Says that the sweep which this process began is over."""
+    global _begun_here
+    _begun_here = None
+
+
 def is_ours(hydra_override: str) -> bool:
     """Whether it is one that `begin` gave to the jobs, not the user."""
     return hydra_override in (_NO_CONFIG, _NO_LOG)
