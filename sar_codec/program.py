@@ -106,7 +106,7 @@ def _summing_up() -> Iterator[None]:
         sweep = begun_here()
         if sweep is None or not any(sweep.rglob("status.json")):
             raise
-        reason = str(error).strip().splitlines()[0][:300]
+        reason = (str(error).strip() or type(error).__name__).splitlines()[0][:300]
         raise UserError("; ".join(filter(None, [reason, sum_up(sweep)]))) from error
     finally:
         forget()
