@@ -3,6 +3,7 @@
 Nothing here imports torch before it is needed, so that a wrong command is refused at once.
 """
 
+import gc
 import os
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
@@ -75,6 +76,8 @@ def leave() -> None:
         from torch import distributed
 
         if distributed.is_initialized():
+            # What still holds the group would end its threads when python ends, and abort there.
+            gc.collect()
             distributed.destroy_process_group()
 
 

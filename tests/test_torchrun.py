@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+from sar_codec import benchmark
 from sar_codec.processes import agree_on_run_dir
 from sar_codec.status import read_status
 from sar_codec.train import main
@@ -85,24 +86,31 @@ def test_one_folder_through_a_kill_a_restart_and_a_signal_and_one_process_goes_o
     assert "processes 1 (was 2): results will not be the same to the last bit" in log
 
 
-@pytest.mark.parametrize(
-    ("module", "arguments", "expected"),
-    [
-        ("train", ("trainer.epochs=many",), "error: trainer.epochs=many: "),
-        ("benchmark", (), "error: benchmark is for one process: start it without torchrun"),
-    ],
-)
-def test_what_is_wrong_is_told_without_a_traceback(
-    tmp_path: Path, module: str, arguments: tuple[str, ...], expected: str
-) -> None:
-    process = torchrun(tmp_path, "-m", f"sar_codec.{module}", *TINY, *arguments)
+def test_what_is_wrong_is_told_without_a_traceback(tmp_path: Path) -> None:
+    process = torchrun(tmp_path, "-m", "sar_codec.train", *TINY, "trainer.epochs=many")
     complained = process.communicate(timeout=100)[1]
     assert process.returncode == 1
     lines = complained.splitlines()
-    assert len([line for line in lines if line.startswith(expected)]) == 1
+    assert len([line for line in lines if line.startswith("error: trainer.epochs=many: ")]) == 1
     # torchrun's own account follows, which shows where in torchrun it ended.
     ours = complained.partition("torch/distributed/elastic")[0]
     assert "Traceback" not in ours
+
+
+def test_other_programs_are_for_one_process(
+    run_program: RunProgram, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name, value in {
+        "RANK": "0",
+        "WORLD_SIZE": "2",
+        "MASTER_ADDR": "x",
+        "MASTER_PORT": "1",
+    }.items():
+        monkeypatch.setenv(name, value)
+    code, message = run_program(benchmark.main, *TINY, "hydra.job.name=mine")
+    assert code == 1
+    assert message == "error: benchmark is for one process: start it without torchrun"
+    assert not list(tmp_path.iterdir())
 
 
 def test_the_folder_of_one_process_is_its_own() -> None:
