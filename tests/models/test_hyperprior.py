@@ -1,0 +1,93 @@
+import pytest
+import torch
+from torch import Tensor
+from torch.utils.flop_counter import FlopCounterMode
+
+from sar_codec.models.codec import Codec
+from sar_codec.models.factorized import Factorized
+from sar_codec.models.hyperprior import Hyperprior, around, merge, split, with_neighbours
+
+
+def test_colours_of_a_checkerboard_are_merged_as_they_were_split() -> None:
+    x = torch.rand(2, 3, 5, 6)
+    black, white = split(x)
+    assert black.shape == white.shape == (2, 3, 5, 3)
+    assert torch.equal(merge(black, white), x)
+    rows, columns = torch.meshgrid(torch.arange(5), torch.arange(6), indexing="ij")
+    is_black, is_white = split(((rows + columns) % 2 == 0)[None, None])
+    assert is_black.all()
+    assert not is_white.any()
+
+
+@pytest.mark.parametrize("size", [(1, 2), (2, 2), (5, 6), (4, 8)])
+def test_around_a_place_are_its_four_neighbours_or_zeros(size: tuple[int, int]) -> None:
+    x = torch.rand(1, 2, *size)
+    edged = torch.nn.functional.pad(x, (1, 1, 1, 1))
+    above, below = edged[:, :, :-2, 1:-1], edged[:, :, 2:, 1:-1]
+    left, right = edged[:, :, 1:-1, :-2], edged[:, :, 1:-1, 2:]
+    expected = torch.cat([split(each)[1] for each in (above, below, left, right)], 1)
+    assert torch.equal(around(split(x)[0]), expected)
+
+
+def test_neighbours_are_those_of_a_3x3_window_with_edges_repeated() -> None:
+    x = torch.rand(2, 3, 4, 5)
+    edged = torch.nn.functional.pad(x, (1, 1, 1, 1), "replicate")
+    windows = torch.nn.functional.unfold(edged, 3).reshape(2, 3, 9, 4, 5)
+    assert torch.equal(with_neighbours(x).reshape(2, 9, 3, 4, 5), windows.transpose(1, 2))
+
+
+def test_a_latent_is_told_by_nothing_that_the_decoder_does_not_have_yet() -> None:
+    torch.manual_seed(0)
+    model = Hyperprior(latent_channels=6, width=4, hyper_channels=3, hyper_width=4).eval()
+    level, z = torch.tensor([200]), torch.randint(-3, 4, (1, 3, 2, 2)).double()
+    latents = torch.randint(-300, 300, (1, 6, 8, 8)).double()
+
+    def told(latents: Tensor) -> tuple[Tensor, Tensor]:
+        means = []
+
+        def code(colour: int, mean: Tensor, index: Tensor) -> Tensor:
+            means.append(torch.cat([mean, index], 1))
+            return split(latents)[colour]
+
+        assert torch.equal(model.predicted(z, level, code), latents)
+        return means[0], means[1]
+
+    first = told(latents)
+    for row, column in ((3, 3), (3, 4)):
+        other = latents.clone()
+        other[0, :, row, column] += 64
+        second = told(other)
+        changed = merge(second[0] != first[0], second[1] != first[1]).any(1)[0].nonzero().tolist()
+        is_black = (row + column) % 2 == 0
+        beside = {(row - 1, column), (row + 1, column), (row, column - 1), (row, column + 1)}
+        assert {(a, b) for a, b in changed} <= (beside if is_black else set())
+        assert bool(changed) == is_black
+
+
+@pytest.mark.parametrize(
+    ("kind", "parameters", "multiply_adds"),
+    [(Hyperprior, 1_584_256, 9_987), (Factorized, 404_480, 3_072)],
+)
+def test_size_and_cost_are_what_the_docstring_says(
+    kind: type[Codec], parameters: int, multiply_adds: int
+) -> None:
+    model = kind().eval()  # type: ignore[call-arg]  # each has defaults of its own
+    with FlopCounterMode(display=False, depth=3) as counter, torch.no_grad():
+        model(torch.rand(1, 1, 256, 256))
+    assert round(counter.get_total_flops() / 2 / 256**2) == multiply_adds
+    assert sum(each.numel() for each in model.parameters()) == parameters
+    for number in (parameters, multiply_adds):
+        assert f"{number:,}" in (kind.__doc__ or "")
+
+
+def test_what_each_side_costs_is_what_the_docstring_says() -> None:
+    with FlopCounterMode(display=False, depth=3) as counter, torch.no_grad():
+        Hyperprior().eval()(torch.rand(1, 1, 256, 256))
+    cost = {
+        name.removeprefix("Hyperprior."): sum(each.values()) / 2 / 256**2
+        for name, each in counter.flop_counts.items()
+    }
+    encoding = cost["analysis"] + cost["hyper_analysis"]
+    both = sum(each for name, each in cost.items() if name.startswith("predictor."))
+    for number in (encoding, both, cost["synthesis"]):
+        assert f"{round(number):,}" in (Hyperprior.__doc__ or "")
