@@ -43,22 +43,20 @@ class Analysis(nn.Module):
 
     def __init__(self, latents: int, width: int, depth: int) -> None:
         super().__init__()
-        self.linear = nn.Conv2d(BLOCK**2, latents, 1, bias=False)
+        self.linear = _Linear(low_frequencies(latents))
         self.enter = nn.Conv2d(_BAND**2, width, 1, bias=False)
         self.levels = nn.Parameter(torch.zeros(LEVELS, width))
         self.blocks = nn.Sequential(*(ResidualBlock(width) for _ in range(depth)))
         self.halve = nn.Conv2d(width, 2 * width, 2, stride=2)
         self.leave = nn.Conv2d(2 * width, latents, 1, bias=False)
         nn.init.normal_(self.leave.weight, std=1e-3)
-        with torch.no_grad():
-            self.linear.weight.copy_(low_frequencies(latents)[:, :, None, None])
 
     def forward(self, x: Tensor, level: Tensor) -> Tensor:
         centred = x - 0.5
         inside = self.enter(functional.pixel_unshuffle(centred, _BAND))
         inside = self.halve(self.blocks(inside + between_levels(self.levels, level)))
         blocks = functional.pixel_unshuffle(centred, BLOCK)
-        return _precisely(self.linear, blocks) + self.leave(functional.gelu(inside))
+        return self.linear(blocks) + self.leave(functional.gelu(inside))
 
 
 class Synthesis(nn.Module):
@@ -69,26 +67,35 @@ class Synthesis(nn.Module):
 
     def __init__(self, latents: int, width: int, depth: int) -> None:
         super().__init__()
-        self.linear = nn.Conv2d(latents, BLOCK**2, 1, bias=False)
+        self.linear = _Linear(low_frequencies(latents).T)
         self.enter = nn.Conv2d(latents, 4 * width, 1, bias=False)
         self.levels = nn.Parameter(torch.zeros(LEVELS, 4 * width))
         self.blocks = nn.Sequential(*(ResidualBlock(width) for _ in range(depth)))
         self.leave = nn.Conv2d(width, _BAND**2, 1, bias=False)
         nn.init.normal_(self.leave.weight, std=1e-3)
-        with torch.no_grad():
-            self.linear.weight.copy_(low_frequencies(latents).T[:, :, None, None])
 
     def forward(self, y: Tensor, level: Tensor) -> Tensor:
         inside = self.enter(y) + between_levels(self.levels, level)
         inside = self.leave(self.blocks(functional.pixel_shuffle(inside, 2)))
-        image = functional.pixel_shuffle(_precisely(self.linear, y), BLOCK)
+        image = functional.pixel_shuffle(self.linear(y), BLOCK)
         return image + functional.pixel_shuffle(inside, _BAND) + 0.5
 
 
-def _precisely(layer: nn.Module, x: Tensor) -> Tensor:
-    """In float32: rounding to the 8 bits of bf16 is coarser than the finest quantisation."""
-    with torch.autocast(x.device.type, enabled=False):
-        return layer(x.float())
+class _Linear(nn.Module):
+    """`(B, in, h, w)` -> `(B, out, h, w)`, float32: a matrix at each place.
+
+    Rounding to the 8 bits of bf16 is coarser than the finest quantisation. The weights are kept
+    16 times as large as they are: Adam moves each by about the learning rate, which of the entries
+    of a DCT would be percents a step, and nothing finer would be learned.
+    """
+
+    def __init__(self, matrix: Tensor) -> None:
+        super().__init__()
+        self.weight = nn.Parameter(BLOCK * matrix[:, :, None, None])
+
+    def forward(self, x: Tensor) -> Tensor:
+        with torch.autocast(x.device.type, enabled=False):
+            return functional.conv2d(x.float(), self.weight / BLOCK)
 
 
 class Gains(nn.Module):

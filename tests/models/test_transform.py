@@ -105,3 +105,15 @@ def test_padding_repeats_edges(size: tuple[int, int]) -> None:
     assert all(side % 64 == 0 for side in wide.shape[2:])
     assert torch.equal(wide[..., : size[0], : size[1]], x)
     assert wide[0, 0, -1, -1] == x[0, 0, -1, -1]
+
+
+def test_a_step_of_training_changes_a_dct_by_less_than_the_finest_quantisation() -> None:
+    torch.manual_seed(0)
+    analysis = Analysis(256, 8, 0)
+    optimizer = torch.optim.Adam(analysis.linear.parameters(), lr=1e-3)
+    x, level = torch.rand(1, 1, 64, 64) - 0.5, torch.tensor([7.0])
+    before = analysis(x, level)
+    (before * torch.randn_like(before)).sum().backward()
+    optimizer.step()
+    change = (Gains(256)(analysis(x, level) - before, level)).square().mean().sqrt()
+    assert change < 1
