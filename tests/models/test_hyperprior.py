@@ -3,7 +3,8 @@ import torch
 from torch import Tensor
 from torch.utils.flop_counter import FlopCounterMode
 
-from sar_codec.models.codec import Codec
+from sar_codec.entropy.gaussian import SCALES, gaussian_bits, scale_of
+from sar_codec.models.codec import Codec, Spent
 from sar_codec.models.factorized import Factorized
 from sar_codec.models.hyperprior import Hyperprior, around, merge, split, with_neighbours
 
@@ -62,6 +63,28 @@ def test_a_latent_is_told_by_nothing_that_the_decoder_does_not_have_yet() -> Non
         beside = {(row - 1, column), (row + 1, column), (row, column - 1), (row, column + 1)}
         assert {(a, b) for a, b in changed} <= (beside if is_black else set())
         assert bool(changed) == is_black
+
+
+@pytest.mark.parametrize("quality", [2, 5, 8])
+def test_exact_arithmetic_costs_next_to_no_bits(quality: int) -> None:
+    torch.manual_seed(0)
+    model = Hyperprior(width=8, analysis_depth=0, synthesis_depth=0).eval()
+    level = torch.tensor([quality - 1.0])
+    spent = Spent()
+    with torch.no_grad():
+        x = 0.5 + 0.05 * torch.randn(1, 1, 256, 256)
+        y = model.gains(model.analysis(x, level), level)
+        model.encode(y, level, spent.put)
+        z = model.hyper_analysis(y, level).round()
+        bits = [model.hyper_density.bits(z).sum()]
+
+        def code(colour: int, mean: Tensor, index: Tensor) -> Tensor:
+            symbols = (split(y)[colour] - mean).round()
+            bits.append(gaussian_bits(symbols, scale_of(index.clamp(0, SCALES - 1))).sum())
+            return symbols + mean
+
+        model.predicted(z, level, code)
+    assert spent.bits().item() == pytest.approx(torch.stack(bits).sum().item(), rel=0.005)
 
 
 @pytest.mark.parametrize(
