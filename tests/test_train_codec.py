@@ -21,7 +21,7 @@ TINY = (
     "data.patch_size=64",
     "data.batch_size=1",
     "model.width=8",
-    "model.latent_channels=12",
+    "model.latent_channels=60",
 )
 
 

@@ -81,6 +81,18 @@ def rectified(x: Tensor) -> Tensor:
     return x.clamp_min(0)
 
 
+def log_size(x: Tensor) -> Tensor:
+    """Binary logarithm of 1 + |x|, linear between powers of two; of activations, activations.
+
+    Scales are to be told from sizes, and range over powers of two with the quality. A power and
+    what is left of it are exact on every machine, a logarithm is not.
+    """
+    unit = FRACTION if x.dtype == torch.float64 else 1
+    share, power = torch.frexp(x.abs() / unit + 1)
+    logarithm = (power + 2 * share - 2) * unit
+    return logarithm.floor() if x.dtype == torch.float64 else logarithm
+
+
 def between_levels(values: Tensor, level: Tensor) -> Tensor:
     """Rows of `(levels, C)`, interpolated linearly at levels `(B,)`: `(B, C, 1, 1)`.
 

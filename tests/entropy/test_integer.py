@@ -3,7 +3,7 @@ import itertools
 import pytest
 import torch
 
-from sar_codec.entropy.integer import FRACTION, LEVEL_STEPS, IntegerLayer, between_levels
+from sar_codec.entropy.integer import FRACTION, LEVEL_STEPS, IntegerLayer, between_levels, log_size
 
 LARGEST = 2**15 - 1
 
@@ -86,3 +86,21 @@ def test_between_levels_is_linear_and_ends_at_the_last() -> None:
     values = torch.tensor([[0.0], [10.0], [30.0]])
     found = between_levels(values, torch.tensor([0, 0.5, 1, 1.25, 2]))
     assert found.flatten().tolist() == [0, 5, 10, 15, 30]
+
+
+def test_log_size_is_a_logarithm_within_a_tenth_and_the_same_for_integers() -> None:
+    x = torch.linspace(-1000, 1000, 10_001)
+    expected = (1 + x.abs()).log2()
+    assert (log_size(x) - expected).abs().max() < 0.09
+    powers = torch.tensor([0.0, 1, -3, 7, 1023])
+    assert log_size(powers).tolist() == [0, 1, 2, 3, 10]
+    whole = log_size((x * FRACTION).round().double())
+    assert torch.equal(whole, whole.round())
+    assert (whole / FRACTION - expected).abs().max() < 0.09 + 1 / FRACTION
+
+
+def test_log_size_has_a_gradient() -> None:
+    x = torch.tensor([-5.0, 0.5, 100.0], requires_grad=True)
+    log_size(x).sum().backward()
+    assert x.grad is not None
+    torch.testing.assert_close(x.grad, torch.tensor([-1 / 4, 1, 1 / 64]))

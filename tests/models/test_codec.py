@@ -26,7 +26,9 @@ def small(kind: str, stirred: float = 0.02) -> Codec:
     sizes = {"latent_channels": 20, "width": 8, "analysis_depth": 1, "synthesis_depth": 1}
     model: Codec = Factorized(**sizes)
     if kind == "hyperprior":
-        model = Hyperprior(**sizes, hyper_channels=6, hyper_width=8, context_width=12)
+        model = Hyperprior(
+            **sizes, coarse_channels=7, hyper_channels=6, hyper_width=8, context_width=12
+        )
     with torch.no_grad():
         for name, parameter in model.named_parameters():
             if "log_" not in name and "linear" not in name:

@@ -16,8 +16,9 @@ from sar_codec.training import checkpoint
 from sar_codec.training.sameness import difference_of_runs, difference_of_states
 
 TRANSFORMS = {"latent_channels": 12, "width": 8, "analysis_depth": 1, "synthesis_depth": 1}
+PREDICTOR = {"coarse_channels": 3, "hyper_channels": 4, "hyper_width": 6, "context_width": 8}
 SETTINGS: dict[str, Any] = {
-    "model": partial(Hyperprior, **TRANSFORMS, hyper_channels=4, hyper_width=6, context_width=8),
+    "model": partial(Hyperprior, **TRANSFORMS, **PREDICTOR),
     "loss_fn": RateDistortion,
     "learning_rate": 0.003,
     "epochs": 4,
