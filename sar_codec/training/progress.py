@@ -17,7 +17,7 @@ log = logging.getLogger(__name__)
 BAR_SECONDS = 0.5
 LOG_SECONDS = 30.0
 SAMPLES = "samples"
-_SHOWN = ("loss", "psnr", "ssim")
+_SHOWN = ("loss", "bpp", "psnr", "ssim")
 
 
 class Batches(Protocol):
