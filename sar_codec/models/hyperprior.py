@@ -21,7 +21,7 @@ from sar_codec.entropy.integer import (
 from sar_codec.entropy.quantisation import noisy, round_through
 from sar_codec.errors import UserError
 from sar_codec.models.autoencoder import BLOCK
-from sar_codec.models.codec import Codec, Put, Take, decoded, encoded, estimated
+from sar_codec.models.codec import Codec, Put, Take, decoded, encoded, estimated, with_gradient_of
 from sar_codec.models.transform import LEVELS, in_steps, untrained_scales
 
 Width = Annotated[int, Ge(1), Le(4096)]
@@ -108,7 +108,9 @@ class Hyperprior(Codec):
 
     def estimate(self, y: Tensor, level: Tensor) -> tuple[Tensor, Tensor]:
         z = self.hyper_analysis(y, level).float()
-        bits = [self.hyper_density.bits(noisy(z)).flatten(1).sum(1)]
+        density = self.hyper_density
+        z_bits = with_gradient_of(density.bits(noisy(z)), density.bits(z.detach().round()))
+        bits = [z_bits.flatten(1).sum(1)]
         parts = self.parts(y)
 
         def code(part: int, mean: Tensor, index: Tensor) -> Tensor:

@@ -75,6 +75,19 @@ def test_what_is_decompressed_is_what_validation_saw_for_the_bits_that_it_told(k
 
 
 @every_kind
+def test_bits_estimated_in_training_are_within_1_percent_of_bytes(kind: str) -> None:
+    model, x = small(kind), scene(1, 1, 1024, 1024)
+    for quality in (2.0, 4.5, 8.0):
+        level = torch.tensor([quality - 1])
+        with torch.no_grad():
+            y = model.gains(model.analysis(x, level), level)
+            estimated = model.estimate(y, level)[1].item()
+        bits = 8 * len(model.compress(x, quality))
+        assert bits / x.numel() > 0.1
+        assert bits == pytest.approx(estimated, rel=0.01), f"quality {quality}"
+
+
+@every_kind
 def test_more_quality_is_more_bits_and_less_error(kind: str) -> None:
     # Smooth, as the few latents leave out what is not.
     model, x = small(kind, 0), interpolate(scene(1, 1, 5, 5), size=(128, 128), mode="bicubic")
