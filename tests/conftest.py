@@ -14,6 +14,16 @@ os.environ["OMP_NUM_THREADS"] = "1"
 
 import torch  # which reads the number as it is imported
 
+SHARED_DATA = Path(__file__).resolve().parents[2] / "shared" / "data"
+
+
+@pytest.fixture
+def shared_data() -> Path:
+    """The folder of real images beside the checkout; skips where there is none."""
+    if not SHARED_DATA.is_dir():
+        pytest.skip("there are no real images in ../shared/data")
+    return SHARED_DATA
+
 
 @pytest.fixture(autouse=True)
 def clean_logging() -> Iterator[None]:

@@ -29,7 +29,8 @@ LAYERS: dict[str, set[str]] = {
     "metrics": set(),
     "losses": {"metrics"},
     "data": set(),
-    "models": set(),
+    "entropy": set(),
+    "models": {"entropy"},
     "training": {"losses", "metrics", "config", "files", "processes", "run_lock", "signals"},
 }
 PROGRAMS = {"train", "benchmark", "verify_resume", "compare"}

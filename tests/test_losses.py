@@ -1,8 +1,12 @@
+from typing import NamedTuple
+
 import pytest
 import torch
+from torch import Tensor
 
 from sar_codec import metrics
-from sar_codec.losses import CombinedLoss
+from sar_codec.errors import UserError
+from sar_codec.losses import CombinedLoss, RateDistortion
 
 PARTS = {"loss", "mse", "psnr", "ssim"}
 
@@ -36,3 +40,50 @@ def test_parts_are_detached_and_float32_whatever_comes_in() -> None:
     assert loss.dtype == torch.float32
     assert loss.requires_grad
     assert all(part.dtype == torch.float32 and not part.requires_grad for part in parts.values())
+
+
+class Coded(NamedTuple):
+    bits: Tensor
+    quality: Tensor
+
+
+def test_rate_and_distortion_are_weighed_by_each_images_trade_off() -> None:
+    x = torch.zeros(3, 1, 20, 40)
+    x_hat = x + torch.tensor([0.3, 0.1, 0.01])[:, None, None, None]
+    coded = Coded(torch.tensor([80.0, 800.0, 1600.0]), torch.tensor([0.0, 0.5, 1.0]))
+    loss, parts = RateDistortion(lowest=10, highest=1000)(x_hat, x, coded)
+    assert parts.keys() == PARTS | {"bpp"}
+    costs = [
+        (0.1 + 10 * 0.09) / (10 / 100) ** 0.5,
+        (1 + 100 * 0.01) / (100 / 100) ** 0.5,
+        (2 + 1000 * 0.0001) / (1000 / 100) ** 0.5,
+    ]
+    assert loss.item() == pytest.approx(sum(costs) / 3, rel=1e-5)
+    assert parts["bpp"].item() == pytest.approx(3.1 / 3)
+    assert parts["mse"].item() == pytest.approx(0.1001 / 3, rel=1e-5)
+
+
+def test_a_better_image_at_the_same_rate_costs_less_and_so_does_a_smaller_one() -> None:
+    x = torch.rand(2, 1, 32, 32)
+    coded = Coded(torch.tensor([500.0, 500.0]), torch.tensor([0.2, 0.8]))
+    loss_fn = RateDistortion()
+    loss = loss_fn(x + 0.01, x, coded)[0]
+    assert loss_fn(x + 0.005, x, coded)[0] < loss
+    assert loss_fn(x + 0.01, x, Coded(coded.bits / 2, coded.quality))[0] < loss
+
+
+def test_ssim_counts_as_much_as_it_is_given() -> None:
+    x, noise = torch.rand(1, 1, 32, 32), 0.1 * torch.rand(1, 1, 32, 32)
+    coded = Coded(torch.tensor([0.0]), torch.tensor([0.5]))
+    x_hat = (x + noise).requires_grad_()
+    with_ssim, parts = RateDistortion(ssim_weight=0.5)(x_hat, x, coded)
+    without, _ = RateDistortion()(x_hat, x, coded)
+    assert (with_ssim - without).item() == pytest.approx(0.5 * (1 - parts["ssim"].item()), rel=1e-4)
+    assert not parts["loss"].requires_grad
+
+
+@pytest.mark.parametrize("z", [None, torch.zeros(1)])
+def test_a_model_without_bits_is_refused(z: Tensor | None) -> None:
+    x = torch.rand(1, 1, 16, 16)
+    with pytest.raises(UserError, match="gives no bits; expected a codec: use model=hyperprior"):
+        RateDistortion()(x, x, z)

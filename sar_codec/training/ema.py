@@ -10,7 +10,7 @@ class EMA:
     """An exponential moving average of a model's weights, which often validates better than they.
 
     It begins as the weights are, and its decay rises with the updates, so that the first weights do
-    not weigh for long.
+    not weigh for long. Modules that have `weights_changed()` are told of each update.
 
     Args:
         model: whose weights.
@@ -20,6 +20,8 @@ class EMA:
     def __init__(self, model: nn.Module, decay: float) -> None:
         self.model = copy.deepcopy(model).requires_grad_(False).eval()
         self.decay = decay
+        told = (getattr(each, "weights_changed", None) for each in self.model.modules())
+        self._told = [each for each in told if callable(each)]
 
     @torch.no_grad()
     def update(self, model: nn.Module, updates: int, good: Tensor) -> None:
@@ -36,3 +38,5 @@ class EMA:
             average.lerp_(current, weight.to(average.dtype))
         for kept, now in zip(self.model.buffers(), model.buffers(), strict=True):
             kept.copy_(now)
+        for tell in self._told:
+            tell()

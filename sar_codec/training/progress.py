@@ -20,7 +20,7 @@ ALONE = Processes()
 BAR_SECONDS = 0.5
 LOG_SECONDS = 30.0
 SAMPLES = "samples"
-_SHOWN = ("loss", "psnr", "ssim")
+_SHOWN = ("loss", "bpp", "psnr", "ssim")
 
 
 class Batches(Protocol):

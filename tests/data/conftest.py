@@ -17,16 +17,6 @@ from rasterio.transform import Affine
 
 from sar_codec.errors import UserError
 
-SHARED_DATA = Path(__file__).resolve().parents[3] / "shared" / "data"
-
-
-@pytest.fixture
-def shared_data() -> Path:
-    """The folder of real images beside the checkout; skips where there is none."""
-    if not SHARED_DATA.is_dir():
-        pytest.skip("there are no real images in ../shared/data")
-    return SHARED_DATA
-
 
 def _write_raster(
     path: Path,

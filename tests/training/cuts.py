@@ -74,6 +74,9 @@ def trainer_for(run_dir: Path, **settings: Any) -> Trainer:
     random.seed(0)
     np.random.seed(0)
     workers = settings.pop("num_workers", 0)
+    model = settings.pop("model", Restless)()
+    loss_fn = settings.pop("loss_fn", CombinedLoss)()
+    learning_rate = settings.pop("learning_rate", 0.1)
     data = synthetic(
         scenes=8,
         size=48,
@@ -83,9 +86,8 @@ def trainer_for(run_dir: Path, **settings: Any) -> Trainer:
         num_workers=workers,
         seed=3,
     )
-    model = Restless()
     defaults = {
-        "optimizer": adam(model.parameters(), lr=0.1),
+        "optimizer": adam(model.parameters(), lr=learning_rate),
         "lr_patience": 2,
         "ema_decay": 0.9,
         "checkpoint_every_minutes": 0.0,
@@ -97,7 +99,7 @@ def trainer_for(run_dir: Path, **settings: Any) -> Trainer:
         model,
         data.train,
         data.val,
-        CombinedLoss(),
+        loss_fn,
         run_dir=run_dir,
         preprocessing_params=data.preprocessing_params,
         **(defaults | settings),
@@ -111,11 +113,12 @@ def train(run_dir: Path, cut: Cut | None = None, forget: str = "", **settings: A
         run_dir: the folder.
         cut: where to end.
         forget: an entry of the checkpoint that is left as it is in a new trainer, or empty.
-        settings: for `trainer_for`; `loader` is a training loader instead of the usual one.
+        settings: for `trainer_for`; `loader` is a training loader instead of the usual one, and
+            `epochs` are fewer than usual.
     """
     torch.set_num_threads(1)
     os.fsync = lambda _: None  # a killed process loses nothing that it wrote
-    loader = settings.pop("loader", None)
+    loader, epochs = settings.pop("loader", None), settings.pop("epochs", EPOCHS)
     trainer = trainer_for(run_dir, **settings)
     trainer.train_loader = loader or trainer.train_loader
     if cut:
@@ -128,7 +131,7 @@ def train(run_dir: Path, cut: Cut | None = None, forget: str = "", **settings: A
             setattr(state, forget, given.get(forget, getattr(trainer.state(), forget)))
         checkpoint.load_or_previous = lambda path: (state, Path(path))
         trainer.load_checkpoint(path)
-    trainer.train(EPOCHS, early_stopping_patience=4)
+    trainer.train(epochs, early_stopping_patience=4)
 
 
 def _cut(trainer: Trainer, cut: Cut) -> None:

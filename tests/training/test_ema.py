@@ -6,6 +6,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
+from sar_codec.entropy.factorized import FactorizedDensity
 from sar_codec.errors import UserError
 from sar_codec.losses import CombinedLoss
 from sar_codec.models.autoencoder import SARAutoencoder
@@ -37,6 +38,21 @@ def test_it_is_the_recursion_that_defines_it() -> None:
         expected = decay * expected + (1 - decay) * weight
         assert ema.model[0].weight.item() == pytest.approx(expected, rel=1e-6)
         assert ema.model[1].running_mean.item() == weight, "statistics are not averaged"
+
+
+def test_integer_tables_are_those_of_the_averaged_densities() -> None:
+    density = FactorizedDensity(3)
+    ema = EMA(density, 0.5)
+    assert isinstance(ema.model, FactorizedDensity)
+    before = ema.model.tables.frequencies.clone()
+    with torch.no_grad():
+        density.log_scales.add_(2)
+    ema.update(density, 100, GOOD)
+    expected = FactorizedDensity(3)
+    with torch.no_grad():
+        expected.log_scales.copy_(ema.model.log_scales)
+    assert torch.equal(ema.model.tables.frequencies, expected.tables.frequencies)
+    assert not torch.equal(ema.model.tables.frequencies, before)
 
 
 def test_a_bad_update_does_not_count() -> None:

@@ -1,0 +1,1 @@
+"""From numbers to bits: quantisation, densities, integer tables, exact arithmetic, range coding."""

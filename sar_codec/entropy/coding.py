@@ -1,0 +1,147 @@
+"""Symbols to bytes and back: range coding over integer tables."""
+
+from collections.abc import Iterator
+from typing import Any
+
+import numpy as np
+import torch
+from constriction import stream
+from numpy.typing import NDArray
+from torch import Tensor
+
+from sar_codec.entropy.tables import ESCAPE, ESCAPE_CLASSES, IntegerTables, escape_class
+from sar_codec.errors import UserError
+
+_WORD = np.dtype("<u4")
+_HALF = 16  # bits that follow an escape's class are coded in two halves
+# Beyond any latent; keeps what is coded of an escape within its classes.
+LARGEST_SYMBOL = 2**29
+
+
+class SymbolEncoder:
+    """Collects symbols; `data` is what a `SymbolDecoder` gives them back from, in the same order.
+
+    Symbols of the same table are coded together, so that there are as many calls of the coder as
+    tables, however many symbols.
+    """
+
+    def __init__(self) -> None:
+        self._coder = stream.queue.RangeEncoder()
+
+    def put(self, symbols: Tensor, tables: IntegerTables, which: Tensor) -> None:
+        """Codes symbols.
+
+        Args:
+            symbols: int64, at most `LARGEST_SYMBOL` in size.
+            tables: from which each symbol's table is.
+            which: its number there, int64 of the same shape.
+        """
+        if symbols.numel() and int(symbols.abs().max()) > LARGEST_SYMBOL:
+            raise ValueError(f"symbols beyond {LARGEST_SYMBOL} cannot be coded")
+        which, order = _grouped(which)
+        symbols = symbols.flatten()[order]
+        entries = tables.entries(symbols, which)
+        numbers = entries.cpu().numpy().astype(np.int32)
+        for table, begin, end in _runs(which):
+            self._coder.encode(numbers[begin:end], model_of(tables.table(table)))
+        escaped = entries == ESCAPE
+        if escaped.any():
+            self._put_escapes(tables.excess(symbols[escaped], which[escaped]))
+
+    def _put_escapes(self, excess: Tensor) -> None:
+        kind = escape_class(excess)
+        rest = excess - (1 << kind)
+        self._coder.encode(
+            kind.cpu().numpy().astype(np.int32), stream.model.Uniform(ESCAPE_CLASSES)
+        )
+        for shift, sizes in _halves(kind):
+            part = (rest >> shift) & (2**_HALF - 1)
+            coded = sizes > 1
+            numbers = part[coded].cpu().numpy().astype(np.int32)
+            self._coder.encode(
+                numbers, stream.model.Uniform(), sizes[coded].cpu().numpy().astype(np.int32)
+            )
+
+    def data(self) -> bytes:
+        """All that was put, a multiple of four bytes."""
+        return self._coder.get_compressed().astype(_WORD).tobytes()
+
+
+class SymbolDecoder:
+    """Gives back what a `SymbolEncoder` was given.
+
+    Of damaged data it mostly notices nothing, and gives wrong symbols.
+
+    Raises:
+        UserError: the data cannot be an encoder's; also when taking from them.
+    """
+
+    def __init__(self, data: bytes) -> None:
+        if len(data) % _WORD.itemsize:
+            raise UserError(
+                f"{len(data)} bytes of coded symbols: expected a multiple of {_WORD.itemsize}; "
+                "the data are damaged"
+            )
+        self._coder = stream.queue.RangeDecoder(np.frombuffer(data, _WORD).astype(np.uint32))
+
+    def take(self, tables: IntegerTables, which: Tensor) -> Tensor:
+        """The symbols that were put with these tables: int64 of the shape of `which`."""
+        shape = which.shape
+        which, order = _grouped(which)
+        numbers = np.empty(len(which), np.int32)
+        for table, begin, end in _runs(which):
+            numbers[begin:end] = self._decode(model_of(tables.table(table)), end - begin)
+        entries = torch.from_numpy(numbers).to(which.device).long()
+        symbols = tables.symbols(entries, which)
+        escaped = entries == ESCAPE
+        if escaped.any():
+            excess = self._take_escapes(int(escaped.sum())).to(which.device)
+            symbols[escaped] = tables.beyond(excess, which[escaped])
+        return torch.empty_like(symbols).scatter_(0, order, symbols).reshape(shape)
+
+    def _take_escapes(self, count: int) -> Tensor:
+        kind = torch.from_numpy(
+            self._coder.decode(stream.model.Uniform(ESCAPE_CLASSES), count)
+        ).long()
+        excess = 1 << kind
+        for shift, sizes in _halves(kind):
+            coded = sizes > 1
+            part = self._decode(stream.model.Uniform(), sizes[coded].numpy().astype(np.int32))
+            excess[coded] += torch.from_numpy(part).long() << shift
+        return excess
+
+    def _decode(self, model: Any, *arguments: Any) -> NDArray[np.int32]:
+        try:
+            return self._coder.decode(model, *arguments)
+        except AssertionError:
+            raise UserError("coded symbols that no encoder wrote: the data are damaged") from None
+
+
+def model_of(table: Tensor) -> stream.model.Categorical:
+    """The coder's model with exactly these frequencies.
+
+    It scales weights so that they sum to 2^24 - N, rounds them down, and adds 1 to each of the N;
+    frequencies less 1 come out of that as they were.
+    """
+    return stream.model.Categorical((table.cpu().numpy() - 1).astype(np.float64), perfect=False)
+
+
+def _grouped(which: Tensor) -> tuple[Tensor, Tensor]:
+    """Numbers of tables in order, and where each was, those of a table in the order they had."""
+    # Of 16 bits they are sorted four times as fast.
+    ordered, order = which.flatten().to(torch.int16).sort(stable=True)
+    return ordered.long(), order
+
+
+def _runs(which: Tensor) -> Iterator[tuple[int, int, int]]:
+    """Each table in sorted numbers of tables, and where its run begins and ends."""
+    tables, counts = which.unique_consecutive(return_counts=True)
+    ends: NDArray[np.int64] = counts.cumsum(0).cpu().numpy()
+    for table, end, count in zip(tables.tolist(), ends.tolist(), counts.tolist(), strict=True):
+        yield table, end - count, end
+
+
+def _halves(kind: Tensor) -> Iterator[tuple[int, Tensor]]:
+    """Of numbers of so many bits, the lower and the upper half: its place, how many values."""
+    yield 0, 1 << kind.clamp_max(_HALF)
+    yield _HALF, 1 << (kind - _HALF).clamp_min(0)

@@ -1,0 +1,105 @@
+"""Layers that every machine agrees on to the last bit: integers held in floating point."""
+
+import math
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+# Exact activations are integers in units of 1/32, levels in units of 1/64.
+FRACTION = 32
+LEVEL_STEPS = 64
+_LARGEST = 2**15 - 1
+_LARGEST_WEIGHT = 127
+_FINEST = 20  # no weight is below 2^-20, that biases in units of products stay exact too
+
+
+class IntegerLayer(nn.Module):
+    """`(B, in, h, w)` -> `(B, out, h, w)`: a 1x1 convolution, in floating point or exact.
+
+    Weights are integers of 8 bits times a power of two for each output; they are rounded to that
+    on each use, the gradient passing through, so that nothing has to be converted after training.
+    The bias depends on the quality level.
+
+    Of float32, as in training, the result is float32. Of float64 it is exact: activations are
+    integers of 16 bits in units of 1/32, and the sums of their products, below 2^15 x 2^7 x `in`
+    of 2^53, are the same in any order: with any number of threads, instruction set, batch, device.
+
+    Args:
+        inputs: channels.
+        outputs: channels.
+        levels: of quality.
+    """
+
+    def __init__(self, inputs: int, outputs: int, levels: int) -> None:
+        super().__init__()
+        self.weight = nn.Parameter(torch.empty(outputs, inputs))
+        self.bias = nn.Parameter(torch.zeros(levels, outputs))
+        nn.init.normal_(self.weight, std=1 / math.sqrt(inputs))
+
+    def forward(self, x: Tensor, level: Tensor) -> Tensor:
+        """The layer's result, `saturated`.
+
+        Args:
+            x: `saturated` activations.
+            level: `(B,)`, from 0 to `levels - 1`; float32, or int64 in units of 1/64.
+        """
+        return self._exact(x, level) if x.dtype == torch.float64 else self._trained(x, level)
+
+    def _trained(self, x: Tensor, level: Tensor) -> Tensor:
+        unit = self._units().float()
+        rounded = (self.weight.detach() / unit).round().clamp(-_LARGEST_WEIGHT, _LARGEST_WEIGHT)
+        weight = self.weight + (rounded * unit - self.weight).detach()
+        with torch.autocast(x.device.type, enabled=False):
+            y = functional.conv2d(x.float(), weight[:, :, None, None])
+        return saturated(y + between_levels(self.bias, level))
+
+    @torch.no_grad()
+    def _exact(self, x: Tensor, level: Tensor) -> Tensor:
+        unit = self._units()
+        weight = (self.weight / unit).round().clamp(-_LARGEST_WEIGHT, _LARGEST_WEIGHT)
+        bias = (saturated(self.bias).double() * FRACTION / unit.T).round()
+        sums = weight @ x.flatten(2) + between_levels(bias, level).flatten(2)
+        return saturated((sums * unit + 0.5).floor().reshape(len(x), -1, *x.shape[2:]))
+
+    def _units(self) -> Tensor:
+        """Powers of two, in units of which each output's weights are at most 128: `(out, 1)`."""
+        largest = self.weight.detach().abs().amax(1, keepdim=True)
+        exponent = (torch.frexp(largest).exponent - 7).clamp(-_FINEST, 0)
+        # Not exp2, which need not be exact.
+        return (1 << (exponent + _FINEST)).double() / 2**_FINEST
+
+
+def saturated(x: Tensor) -> Tensor:
+    """Activations held within 16 bits: float64 in units of 1/32, others in units of 1."""
+    unit = 1 if x.dtype == torch.float64 else FRACTION
+    return x.clamp(-_LARGEST / unit, _LARGEST / unit)
+
+
+def rectified(x: Tensor) -> Tensor:
+    """What lies between layers: negative activations become 0."""
+    return x.clamp_min(0)
+
+
+def log_size(x: Tensor) -> Tensor:
+    """Binary logarithm of 1 + |x|, linear between powers of two; of activations, activations.
+
+    Scales are to be told from sizes, and range over powers of two with the quality. A power and
+    what is left of it are exact on every machine, a logarithm is not.
+    """
+    unit = FRACTION if x.dtype == torch.float64 else 1
+    share, power = torch.frexp(x.abs() / unit + 1)
+    logarithm = (power + 2 * share - 2) * unit
+    return logarithm.floor() if x.dtype == torch.float64 else logarithm
+
+
+def between_levels(values: Tensor, level: Tensor) -> Tensor:
+    """Rows of `(levels, C)`, interpolated linearly at levels `(B,)`: `(B, C, 1, 1)`.
+
+    At levels of int64, in units of 1/64, integers give integers, rounded down: exactly.
+    """
+    steps = 1 if level.is_floating_point() else LEVEL_STEPS
+    below = (level / steps).floor().long().clamp(0, len(values) - 2)
+    share = (level - steps * below)[:, None]
+    mixed = values[below] * (steps - share) + values[below + 1] * share
+    return (mixed if steps == 1 else (mixed / steps).floor())[:, :, None, None]

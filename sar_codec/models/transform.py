@@ -1,0 +1,164 @@
+"""Image to latents and back, at any quality of a range: what the codecs share."""
+
+from collections.abc import Callable
+from typing import NamedTuple
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from sar_codec.entropy.gaussian import SCALES, index_of
+from sar_codec.entropy.integer import LEVEL_STEPS, between_levels
+from sar_codec.errors import UserError
+from sar_codec.models.autoencoder import BLOCK, ResidualBlock, low_frequencies
+
+LEVELS = 8
+_BAND = 8  # the networks work on 8x8 blocks: one vector of 64 pixels a position
+# Gains of an untrained codec at both ends of its range: quantisation steps of 1/3 and 1/128.
+_LOG_GAINS = 1.6, 7.0
+# The order in which images of a batch take the levels: any few of them cover the range.
+_SPREAD = 0, 4, 2, 6, 1, 5, 3, 7
+
+# Mean and scale index of some latents, as `entropy.integer` has them -> what they are coded as.
+Code = Callable[[Tensor, Tensor], Tensor]
+
+
+class Coded(NamedTuple):
+    """What a codec says of a batch besides its reconstruction.
+
+    Attributes:
+        bits: of each image, `(B,)`, float32.
+        quality: of each image, from 0, the worst, to 1: `(B,)`.
+    """
+
+    bits: Tensor
+    quality: Tensor
+
+
+class Analysis(nn.Module):
+    """Image `(B, 1, H, W)`, sides multiples of 16 -> latents `(B, latents, H/16, W/16)`.
+
+    The linear path starts as the lowest frequencies of a 16x16 DCT, the other one near zero.
+    """
+
+    def __init__(self, latents: int, width: int, depth: int) -> None:
+        super().__init__()
+        self.linear = _Linear(low_frequencies(latents))
+        self.enter = nn.Conv2d(_BAND**2, width, 1, bias=False)
+        self.levels = nn.Parameter(torch.zeros(LEVELS, width))
+        self.blocks = nn.Sequential(*(ResidualBlock(width) for _ in range(depth)))
+        self.halve = nn.Conv2d(width, 2 * width, 2, stride=2)
+        self.leave = nn.Conv2d(2 * width, latents, 1, bias=False)
+        nn.init.normal_(self.leave.weight, std=1e-3)
+
+    def forward(self, x: Tensor, level: Tensor) -> Tensor:
+        centred = x - 0.5
+        inside = self.enter(functional.pixel_unshuffle(centred, _BAND))
+        inside = self.halve(self.blocks(inside + between_levels(self.levels, level)))
+        blocks = functional.pixel_unshuffle(centred, BLOCK)
+        return self.linear(blocks) + self.leave(functional.gelu(inside))
+
+
+class Synthesis(nn.Module):
+    """Latents `(B, latents, h, w)` -> image `(B, 1, 16 h, 16 w)`, float32, not clamped.
+
+    Mirrors `Analysis`.
+    """
+
+    def __init__(self, latents: int, width: int, depth: int) -> None:
+        super().__init__()
+        self.linear = _Linear(low_frequencies(latents).T)
+        self.enter = nn.Conv2d(latents, 4 * width, 1, bias=False)
+        self.levels = nn.Parameter(torch.zeros(LEVELS, 4 * width))
+        self.blocks = nn.Sequential(*(ResidualBlock(width) for _ in range(depth)))
+        self.leave = nn.Conv2d(width, _BAND**2, 1, bias=False)
+        nn.init.normal_(self.leave.weight, std=1e-3)
+
+    def forward(self, y: Tensor, level: Tensor) -> Tensor:
+        inside = self.enter(y) + between_levels(self.levels, level)
+        inside = self.leave(self.blocks(functional.pixel_shuffle(inside, 2)))
+        image = functional.pixel_shuffle(self.linear(y), BLOCK)
+        return image + functional.pixel_shuffle(inside, _BAND) + 0.5
+
+
+class _Linear(nn.Module):
+    """`(B, in, h, w)` -> `(B, out, h, w)`, float32: a matrix at each place.
+
+    Rounding to the 8 bits of bf16 is coarser than the finest quantisation. The weights are kept
+    16 times as large as they are: Adam moves each by about the learning rate, which of the entries
+    of a DCT would be percents a step, and nothing finer would be learned.
+    """
+
+    def __init__(self, matrix: Tensor) -> None:
+        super().__init__()
+        self.weight = nn.Parameter(BLOCK * matrix[:, :, None, None])
+
+    def forward(self, x: Tensor) -> Tensor:
+        with torch.autocast(x.device.type, enabled=False):
+            return functional.conv2d(x.float(), self.weight / BLOCK)
+
+
+class Gains(nn.Module):
+    """What latents are multiplied by before they are rounded, and by after that.
+
+    Learned for each level, interpolated geometrically between levels.
+    """
+
+    def __init__(self, latents: int) -> None:
+        super().__init__()
+        start = untrained_log_gains().repeat(1, latents)
+        self.log_gain = nn.Parameter(start)
+        self.log_inverse = nn.Parameter(-start)
+
+    def forward(self, y: Tensor, level: Tensor) -> Tensor:
+        """Latents as they are rounded, float32."""
+        return y.float() * torch.exp2(between_levels(self.log_gain, level))
+
+    def undo(self, y: Tensor, level: Tensor) -> Tensor:
+        """Rounded latents as they were."""
+        return y * torch.exp2(between_levels(self.log_inverse, level))
+
+
+def untrained_log_gains() -> Tensor:
+    """Binary logarithms of the gain at each level: `(levels, 1)`."""
+    return torch.linspace(*_LOG_GAINS, LEVELS)[:, None]
+
+
+def untrained_scales(latents: int) -> Tensor:
+    """Scale indices of DCT coefficients about as SAR images have them: `(levels, latents)`."""
+    frequency = torch.arange(BLOCK).float()
+    frequencies = torch.hypot(*torch.meshgrid(frequency, frequency, indexing="ij")).flatten()
+    deviation = 0.6 / (1 + frequencies.sort().values[:latents])
+    return index_of(torch.exp2(untrained_log_gains()) * deviation).clamp(0, SCALES - 1)
+
+
+def random_levels(count: int, device: torch.device) -> Tensor:
+    """A level for each image in training, anywhere from the first, 0, to the last."""
+    return torch.rand(count, device=device) * (LEVELS - 1)
+
+
+def every_level(count: int, device: torch.device) -> Tensor:
+    """A level for each image in validation: all in turn, the first few far apart."""
+    return torch.tensor(_SPREAD, device=device).repeat(-(-count // LEVELS))[:count].float()
+
+
+def level_of(quality: float, device: torch.device) -> Tensor:
+    """The level, `(1,)`, of a quality from 1 to 8, rounded to the steps that coding knows.
+
+    Raises:
+        UserError: there is no such quality.
+    """
+    if not 1 <= quality <= LEVELS:
+        raise UserError(f"quality={quality}: expected a number from 1, the smallest, to {LEVELS}")
+    return torch.tensor([round((quality - 1) * LEVEL_STEPS) / LEVEL_STEPS], device=device)
+
+
+def in_steps(level: Tensor) -> Tensor:
+    """Levels as exact layers take them."""
+    return (level * LEVEL_STEPS).long()
+
+
+def padded(x: Tensor, multiple: int) -> Tensor:
+    """The image with its last row and column repeated until its sides are multiples."""
+    height, width = x.shape[-2:]
+    return functional.pad(x, (0, -width % multiple, 0, -height % multiple), "replicate")

@@ -1,0 +1,102 @@
+import numpy as np
+import pytest
+import torch
+from constriction import stream
+from torch import Tensor
+
+from sar_codec.entropy.coding import LARGEST_SYMBOL, SymbolDecoder, SymbolEncoder, model_of
+from sar_codec.entropy.gaussian import SCALES, gaussian_tables, scale_of
+from sar_codec.entropy.tables import PRECISION, IntegerTables, frequencies
+from sar_codec.errors import UserError
+
+TABLES = gaussian_tables()
+
+
+def drawn(shape: tuple[int, ...], spread: float = 1.0) -> tuple[Tensor, Tensor]:
+    """Symbols of all scales, wider by `spread` than they should be, and their tables."""
+    generator = torch.Generator().manual_seed(0)
+    which = torch.randint(SCALES, shape, generator=generator)
+    normal = torch.from_numpy(np.random.default_rng(0).normal(size=shape))
+    return (spread * normal * scale_of(which.double())).round().long(), which
+
+
+@pytest.mark.parametrize("spread", [1.0, 3.0, 1000.0])
+@pytest.mark.parametrize("shape", [(0,), (1,), (3, 5, 7), (1_000_000,)])
+def test_symbols_come_back_and_cost_what_their_tables_say(
+    shape: tuple[int, ...], spread: float
+) -> None:
+    if spread > 1 and shape == (1_000_000,):
+        shape = (10_000,)
+    symbols, which = drawn(shape, spread)
+    encoder = SymbolEncoder()
+    encoder.put(symbols, TABLES, which)
+    data = encoder.data()
+    assert torch.equal(SymbolDecoder(data).take(TABLES, which), symbols)
+    bits = TABLES.bits(symbols, which).double().sum().item()
+    assert bits - 1 <= 8 * len(data) <= 1.0001 * bits + 64
+
+
+def test_several_puts_are_taken_in_their_order() -> None:
+    channels = IntegerTables([4])
+    channels.fill(0, -1, torch.tensor([0.25, 0.5, 0.2], dtype=torch.float64))
+    few = torch.tensor([[0, 1], [-1, 70]])
+    symbols, which = drawn((500,))
+    encoder = SymbolEncoder()
+    encoder.put(few, channels, torch.zeros_like(few))
+    encoder.put(symbols, TABLES, which)
+    decoder = SymbolDecoder(encoder.data())
+    assert torch.equal(decoder.take(channels, torch.zeros_like(few)), few)
+    assert torch.equal(decoder.take(TABLES, which), symbols)
+
+
+@pytest.mark.parametrize("size", [1, 2**16, 2**17 + 5, LARGEST_SYMBOL])
+def test_symbols_of_any_size_come_back(size: int) -> None:
+    symbols = torch.tensor([size, -size, 0, size - 1])
+    which = torch.tensor([0, 1, 5, 63])
+    encoder = SymbolEncoder()
+    encoder.put(symbols, TABLES, which)
+    assert torch.equal(SymbolDecoder(encoder.data()).take(TABLES, which), symbols)
+
+
+def test_symbols_that_cannot_be_coded_are_refused() -> None:
+    with pytest.raises(ValueError, match="beyond"):
+        SymbolEncoder().put(torch.tensor([LARGEST_SYMBOL + 1]), TABLES, torch.tensor([0]))
+
+
+@pytest.mark.parametrize("length", [2, 3, 700, 5000])
+def test_the_coder_uses_exactly_the_frequencies_of_a_table(length: int) -> None:
+    """A stack coder whose state ends with a number takes the symbol whose share that lies in."""
+    generator = torch.Generator().manual_seed(length)
+    table = frequencies(torch.rand(length, generator=generator) ** 6)
+    ends = table.cumsum(0).tolist()
+    for entry, (begin, end) in enumerate(zip([0, *ends[:-1]], ends, strict=True)):
+        for number in (begin, end - 1):
+            state = (1 << 40) + number
+            words = np.array([state % 2**32, state >> 32], np.uint32)
+            assert stream.stack.AnsCoder(words).decode(model_of(table)) == entry
+    assert ends[-1] == 2**PRECISION
+
+
+def test_same_symbols_same_bytes() -> None:
+    symbols, which = drawn((1000,), 2.0)
+    streams = set()
+    for _ in range(100):
+        encoder = SymbolEncoder()
+        encoder.put(symbols, TABLES, which)
+        streams.add(encoder.data())
+    assert len(streams) == 1
+
+
+def test_bytes_that_no_encoder_wrote_are_refused_or_give_some_symbols() -> None:
+    with pytest.raises(UserError, match="7 bytes of coded symbols: expected a multiple of 4"):
+        SymbolDecoder(bytes(7))
+    rng = np.random.default_rng(0)
+    _, which = drawn((2000,))
+    for length in (0, 4, 400, 4000):
+        for _ in range(25):
+            try:
+                symbols = SymbolDecoder(rng.bytes(length)).take(TABLES, which)
+            except UserError as error:
+                assert "damaged" in str(error)
+            else:
+                assert symbols.shape == which.shape

@@ -1,0 +1,67 @@
+"""Codecs from the command line, with what the runner does for any model."""
+
+import csv
+from collections.abc import Callable
+from pathlib import Path
+
+import torch
+from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+from sar_codec.models.hyperprior import Hyperprior
+from sar_codec.train import main
+
+RunProgram = Callable[..., tuple[int, str]]
+
+TINY = (
+    "loss=rate_distortion",
+    "trainer=smoke",
+    "device=cpu",
+    "data.scenes=3",
+    "data.size=64",
+    "data.patch_size=64",
+    "data.batch_size=1",
+    "model.width=8",
+    "model.latent_channels=60",
+)
+
+
+def test_a_sweep_over_codecs_logs_rate_and_distortion_and_pictures(
+    run_program: RunProgram, tmp_path: Path
+) -> None:
+    assert run_program(main, "-m", *TINY, "model=hyperprior,factorized")[0] == 0
+    jobs = sorted(tmp_path.glob("outputs/multirun/*/*/[0-9]"))
+    assert len(jobs) == 2
+    for job in jobs:
+        with (job / "history.csv").open(newline="") as file:
+            rows = list(csv.DictReader(file))
+        assert len(rows) == 2
+        names = "loss", "bpp", "rmse_db", "psnr", "ssim"
+        assert all(
+            float(rows[-1][f"{phase}_{name}"]) for phase in ("train", "val") for name in names
+        )
+        events = EventAccumulator(str(job / "tensorboard"))
+        events.Reload()
+        assert {f"val/{name}" for name in names} <= set(events.Tags()["scalars"])
+        assert events.Tags()["images"] == ["Reconstructions/triple_view"]
+
+
+def test_a_codec_goes_on_from_a_checkpoint_and_codes_images(
+    run_program: RunProgram, tmp_path: Path
+) -> None:
+    run = *TINY, "model=hyperprior", "hydra.run.dir=run"
+    assert run_program(main, *run)[0] == 0
+    assert run_program(main, *run, "trainer.epochs=3", "resume=run")[0] == 0
+    saved = torch.load(tmp_path / "run" / "checkpoints" / "latest.pth", weights_only=True)
+    assert saved["epoch"] == 3
+    settings = {key: each for key, each in saved["config"]["model"].items() if key[0] != "_"}
+    model = Hyperprior(**settings).eval()
+    model.load_state_dict(saved["model_state_dict"])
+    data = model.compress(torch.rand(1, 1, 50, 80), 4)
+    assert model.decompress(data, 4, 50, 80).shape == (1, 1, 50, 80)
+
+
+def test_a_model_without_bits_is_refused_in_one_line(run_program: RunProgram) -> None:
+    code, message = run_program(main, *TINY, "model=autoencoder")
+    assert code == 1
+    assert "use model=hyperprior or model=factorized, or loss=combined" in message
+    assert "\n" not in message
