@@ -5,6 +5,7 @@ Nothing here imports torch before it is needed, so that a wrong command is refus
 
 import gc
 import os
+import signal
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from datetime import timedelta
@@ -98,9 +99,13 @@ def agree_on_run_dir(proposal: str) -> tuple[str, bool]:
 
 
 def remember_stop(number: int) -> None:
-    """Makes torchrun's restarts end as this process does: a signal stopped it, not a fault."""
+    """Makes torchrun's restarts end as this process does: a signal stopped it, not a fault.
+
+    Only SIGUSR2, which torchrun does not know: of others sent to it, it starts nothing again, and
+    it sends SIGTERM itself to those whose peer has died.
+    """
     memory = _memory("stopped_by")
-    if memory is not None:
+    if memory is not None and number == signal.SIGUSR2:
         memory.write_text(str(number))
 
 

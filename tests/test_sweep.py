@@ -348,7 +348,7 @@ class Sweep:
 
 @pytest.mark.parametrize(
     ("send", "launcher", "running"),
-    [(os.kill, "basic", 1), (os.killpg, "basic", 1), (os.kill, "joblib", 2)],
+    [(os.killpg, "basic", 1), (os.kill, "joblib", 2)],
 )
 def test_a_signal_stops_the_jobs_and_the_sweep(
     send: Callable[[int, int], None],

@@ -86,6 +86,7 @@ def test_one_folder_through_a_kill_a_restart_and_a_signal_and_one_process_goes_o
     assert "processes 1 (was 2): results will not be the same to the last bit" in log
 
 
+@pytest.mark.slow
 def test_what_is_wrong_is_told_without_a_traceback(tmp_path: Path) -> None:
     process = torchrun(tmp_path, "-m", "sar_codec.train", *TINY, "trainer.epochs=many")
     complained = process.communicate(timeout=100)[1]

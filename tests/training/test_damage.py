@@ -97,8 +97,18 @@ def keep_and_die(kept: KeptCheckpoints, state: State, point: int, links: bool) -
     kept.keep(state, is_best=True)
 
 
-@pytest.mark.parametrize("links", [True, False], ids=["links", "copies"])
-@pytest.mark.parametrize("before", [0, 1, 2])
+@pytest.mark.parametrize(
+    ("before", "links"),
+    [
+        *[pytest.param(before, True, id=f"{before}-links") for before in (0, 1, 2)],
+        pytest.param(1, False, id="1-copies"),
+        # As the one above; a quarter of a minute.
+        *[
+            pytest.param(each, False, id=f"{each}-copies", marks=pytest.mark.slow)
+            for each in (0, 2)
+        ],
+    ],
+)
 def test_a_save_that_dies_anywhere_leaves_what_was_or_what_was_to_be(
     before: int, links: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
