@@ -21,7 +21,7 @@ SMALL = (
     "data.batch_size=2",
     "model.width=8",
     "model.depth=1",
-    "trainer.epochs=8",
+    "trainer.epochs=4",
     "cuts=2",
 )
 

@@ -47,11 +47,14 @@ def test_a_run_logs_rate_and_distortion_and_keeps_tables(whole: Path) -> None:
 @pytest.mark.parametrize(
     "cuts",
     [
-        [Cut("train", 2, 4)],
-        [Cut("val", 1), Cut("train", 3, 1, signal.SIGTERM)],
-        [Cut("save", 3), Cut("val", 4, 1, signal.SIGTERM)],
+        pytest.param([Cut("val", 1), Cut("train", 3, 1, signal.SIGTERM)], id="twice"),
+        pytest.param([Cut("train", 2, 4)], id="inside an epoch", marks=pytest.mark.slow),
+        pytest.param(
+            [Cut("save", 3), Cut("val", 4, 1, signal.SIGTERM)],
+            id="at the ends of epochs",
+            marks=pytest.mark.slow,
+        ),
     ],
-    ids=["inside an epoch", "twice", "at the ends of epochs"],
 )
 def test_a_cut_codec_ends_as_if_it_had_not_been(
     cuts: list[Cut], whole: Path, tmp_path: Path
