@@ -384,6 +384,7 @@ def test_a_signal_stops_the_jobs_and_the_sweep(
             time.sleep(0.1)
 
 
+@pytest.mark.slow
 def test_submitit_puts_a_preempted_job_back_and_it_goes_on(tmp_path: Path) -> None:
     pytest.importorskip("submitit", reason="extra submitit")
     sweep = Sweep(
