@@ -49,6 +49,7 @@ class Experiment:
     seed: Annotated[int, Ge(0), Lt(2**63)]
     device: Annotated[str, Field(pattern=r"^(auto|cpu|cuda(:\d+)?)$")]
     hparams: list[str]
+    weights: str | None
     resume: str | None
 
 

@@ -51,6 +51,8 @@ def main(cfg: DictConfig) -> float:
     log.info("Config:\n%s", OmegaConf.to_yaml(config))
     seed_all(experiment.seed)
     model = build(experiment.model, "model")
+    if experiment.weights is not None and resume is None:
+        begin_with(model, experiment.weights)
     if not together.is_first:  # the same weights, other draws
         seed_all(experiment.seed + together.rank)
     optimizer = build(experiment.optimizer, "optimizer", params=model.parameters())
@@ -80,6 +82,17 @@ def main(cfg: DictConfig) -> float:
     log.info("Run: %s", run_dir)
     log.info("To look at it: tensorboard --logdir %s", run_dir)
     return trainer.best_val_loss
+
+
+def begin_with(model: Any, path: str) -> None:
+    """Gives a model the weights of a checkpoint or a `.safetensors` file."""
+    from sar_codec.trained import load
+    from sar_codec.training.restoring import check_same_architecture
+
+    tensors = load(path).tensors
+    check_same_architecture(path, tensors, model.state_dict())
+    model.load_state_dict(tensors)
+    log.info("Weights of %s to begin with", path)
 
 
 def given_now(config: dict[str, Any]) -> tuple[dict[str, Any], set[str], set[str]]:

@@ -10,6 +10,7 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 
 from sar_codec.models.hyperprior import Hyperprior
 from sar_codec.train import main
+from sar_codec.trained import load, pass_on
 
 RunProgram = Callable[..., tuple[int, str]]
 
@@ -55,6 +56,24 @@ def test_a_codec_goes_on_from_a_checkpoint_and_codes_images(
     model.load_state_dict(saved["model_state_dict"])
     data = model.compress(torch.rand(1, 1, 50, 80), 4)
     assert model.decompress(data, 4, 50, 80).shape == (1, 1, 50, 80)
+
+
+def test_a_run_begins_with_the_weights_of_another(
+    run_program: RunProgram, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    run = *TINY, "model=factorized"
+    assert run_program(main, *run, "hydra.run.dir=first")[0] == 0
+    pass_on(load(tmp_path / "first" / "checkpoints" / "best.pth"), tmp_path / "w.safetensors")
+    still = "optimizer.lr=1e-12", "trainer.epochs=1"
+    for weights in ("w.safetensors", "first/checkpoints/best.pth"):
+        again = *run, *still, f"weights={weights}", f"hydra.run.dir={weights[0]}2"
+        assert run_program(main, *again)[0] == 0
+        expected = load(tmp_path / "w.safetensors").tensors["analysis.linear.weight"]
+        found = load(tmp_path / f"{weights[0]}2" / "checkpoints" / "latest.pth")
+        torch.testing.assert_close(found.tensors["analysis.linear.weight"], expected)
+    code, said = run_program(main, *TINY, "model=hyperprior", "weights=w.safetensors")
+    assert code == 1
+    assert "another architecture" in said
 
 
 def test_a_model_without_bits_is_refused_in_one_line(run_program: RunProgram) -> None:

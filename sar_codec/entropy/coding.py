@@ -27,26 +27,34 @@ class SymbolEncoder:
 
     def __init__(self) -> None:
         self._coder = stream.queue.RangeEncoder()
+        self._models = _Models()
 
     def put(self, symbols: Tensor, tables: IntegerTables, which: Tensor) -> None:
-        """Codes symbols.
+        """Codes symbols that are taken all at once.
 
         Args:
             symbols: int64, at most `LARGEST_SYMBOL` in size.
             tables: from which each symbol's table is.
             which: its number there, int64 of the same shape.
         """
+        self.put_lanes(symbols.reshape(1, -1), tables, which.reshape(1, -1))
+
+    def put_lanes(self, symbols: Tensor, tables: IntegerTables, which: Tensor) -> None:
+        """Codes symbols `(L, n)` that are taken in L steps; else as `put`."""
         if symbols.numel() and int(symbols.abs().max()) > LARGEST_SYMBOL:
             raise ValueError(f"symbols beyond {LARGEST_SYMBOL} cannot be coded")
-        which, order = _grouped(which)
-        symbols = symbols.flatten()[order]
         entries = tables.entries(symbols, which)
-        numbers = entries.cpu().numpy().astype(np.int32)
-        for table, begin, end in _runs(which):
-            self._coder.encode(numbers[begin:end], model_of(tables.table(table)))
-        escaped = entries == ESCAPE
-        if escaped.any():
-            self._put_escapes(tables.excess(symbols[escaped], which[escaped]))
+        has_escapes = (entries == ESCAPE).any(1).tolist()
+        for step, (numbers, tables_of) in enumerate(
+            zip(entries.cpu().numpy().astype(np.int32), _small(which), strict=True)
+        ):
+            order, runs = _grouped(tables_of)
+            numbers = numbers[order]
+            for table, begin, end in runs:
+                self._coder.encode(numbers[begin:end], self._models.of(tables, table))
+            if has_escapes[step]:
+                escaped = torch.from_numpy(order[numbers == ESCAPE]).to(symbols.device)
+                self._put_escapes(tables.excess(symbols[step, escaped], which[step, escaped]))
 
     def _put_escapes(self, excess: Tensor) -> None:
         kind = escape_class(excess)
@@ -83,21 +91,23 @@ class SymbolDecoder:
                 "the data are damaged"
             )
         self._coder = stream.queue.RangeDecoder(np.frombuffer(data, _WORD).astype(np.uint32))
+        self._models = _Models()
 
     def take(self, tables: IntegerTables, which: Tensor) -> Tensor:
         """The symbols that were put with these tables: int64 of the shape of `which`."""
-        shape = which.shape
-        which, order = _grouped(which)
-        numbers = np.empty(len(which), np.int32)
-        for table, begin, end in _runs(which):
-            numbers[begin:end] = self._decode(model_of(tables.table(table)), end - begin)
-        entries = torch.from_numpy(numbers).to(which.device).long()
-        symbols = tables.symbols(entries, which)
-        escaped = entries == ESCAPE
-        if escaped.any():
-            excess = self._take_escapes(int(escaped.sum())).to(which.device)
-            symbols[escaped] = tables.beyond(excess, which[escaped])
-        return torch.empty_like(symbols).scatter_(0, order, symbols).reshape(shape)
+        order, runs = _grouped(_small(which.flatten()))
+        numbers = np.empty(len(order), np.int64)
+        for table, begin, end in runs:
+            run = self._decode(self._models.of(tables, table), end - begin)
+            numbers[order[begin:end]] = run
+        entries = torch.from_numpy(numbers).to(which.device).reshape(which.shape)
+        symbols = tables.symbols(entries, which).long()
+        escaped = (numbers == ESCAPE).nonzero()[0]
+        if len(escaped):
+            at = torch.from_numpy(order[np.isin(order, escaped)]).to(which.device)
+            excess = self._take_escapes(len(at)).to(which.device)
+            symbols.view(-1)[at] = tables.beyond(excess, which.flatten()[at])
+        return symbols
 
     def _take_escapes(self, count: int) -> Tensor:
         kind = torch.from_numpy(
@@ -126,19 +136,36 @@ def model_of(table: Tensor) -> stream.model.Categorical:
     return stream.model.Categorical((table.cpu().numpy() - 1).astype(np.float64), perfect=False)
 
 
-def _grouped(which: Tensor) -> tuple[Tensor, Tensor]:
-    """Numbers of tables in order, and where each was, those of a table in the order they had."""
-    # Of 16 bits they are sorted four times as fast.
-    ordered, order = which.flatten().to(torch.int16).sort(stable=True)
-    return ordered.long(), order
+class _Models:
+    """The coder's models, each made once."""
+
+    def __init__(self) -> None:
+        self._made: dict[tuple[int, int], stream.model.Categorical] = {}
+
+    def of(self, tables: IntegerTables, number: int) -> stream.model.Categorical:
+        key = id(tables), number
+        if key not in self._made:
+            self._made[key] = model_of(tables.table(number))
+        return self._made[key]
 
 
-def _runs(which: Tensor) -> Iterator[tuple[int, int, int]]:
-    """Each table in sorted numbers of tables, and where its run begins and ends."""
-    tables, counts = which.unique_consecutive(return_counts=True)
-    ends: NDArray[np.int64] = counts.cumsum(0).cpu().numpy()
-    for table, end, count in zip(tables.tolist(), ends.tolist(), counts.tolist(), strict=True):
-        yield table, end - count, end
+def _small(which: Tensor) -> NDArray[Any]:
+    """Numbers of tables in as few bits as they need: the fewer, the faster they are sorted."""
+    largest = int(which.max()) if which.numel() else 0
+    return which.cpu().numpy().astype(np.uint8 if largest < 2**8 else np.int16)
+
+
+def _grouped(which: NDArray[Any]) -> tuple[NDArray[np.int64], list[tuple[int, int, int]]]:
+    """Positions `(N,)` in the order of their tables; and each table, where its run begins and ends.
+
+    Those of a table stay in the order they had.
+    """
+    order = np.argsort(which, kind="stable")
+    counts = np.bincount(which, minlength=1)
+    tables = counts.nonzero()[0]
+    ends = counts[tables].cumsum()
+    begins = ends - counts[tables]
+    return order, list(zip(tables.tolist(), begins.tolist(), ends.tolist(), strict=True))
 
 
 def _halves(kind: Tensor) -> Iterator[tuple[int, Tensor]]:

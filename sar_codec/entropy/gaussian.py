@@ -10,8 +10,7 @@ from sar_codec.entropy.tables import IntegerTables
 SCALES = 64
 _STEPS_AN_OCTAVE = 6
 _OCTAVES_BELOW_ONE = 3
-# In scales; what lies further out, 2^-24 of all, is coded as an escape.
-_REACH = 5.5
+_REACH = 5.5  # of tables, in scales; 2^-24 of all lies further out
 # In training no symbol costs more, as escapes make it in coding.
 MOST_BITS = 32
 
@@ -45,14 +44,16 @@ def gaussian_bits(deviation: Tensor, scale: Tensor) -> Tensor:
 
 def gaussian_tables() -> IntegerTables:
     """The tables of all scales, of integers around a mean of 0; numbered by scale index."""
-    scales = scale_of(torch.arange(SCALES, dtype=torch.float64))
-    # Less a little: 2^1 may be 2 or the next number above, and 11 must not become 12.
-    reaches = (_REACH * scales - 1e-6).ceil().long().tolist()
-    tables = IntegerTables([2 * reach + 2 for reach in reaches])
-    for index, reach in enumerate(reaches):
+    tables = IntegerTables([2 * reach + 2 for reach in REACHES])
+    for index, reach in enumerate(REACHES):
         symbols = torch.arange(-reach, reach + 1, dtype=torch.float64)
-        tables.fill(index, -reach, _probability(symbols, scales[index]))
+        tables.fill(index, -reach, _probability(symbols, _SCALES[index]))
     return tables
+
+
+def share_between(low: Tensor, high: Tensor, index: int) -> Tensor:
+    """How much of a Gaussian density of a scale index lies in intervals; float64."""
+    return _below(high / _SCALES[index]) - _below(low / _SCALES[index])
 
 
 def _probability(deviation: Tensor, scale: Tensor) -> Tensor:
@@ -64,3 +65,9 @@ def _probability(deviation: Tensor, scale: Tensor) -> Tensor:
 def _below(x: Tensor) -> Tensor:
     """The normal distribution function."""
     return 0.5 * torch.erfc(-math.sqrt(0.5) * x)
+
+
+_SCALES = scale_of(torch.arange(SCALES, dtype=torch.float64))
+# How far from 0 each scale's table goes; what lies further out is coded as an escape.
+# Less a little: 2^1 may be 2 or the next number above, and 11 must not become 12.
+REACHES: list[int] = (_REACH * _SCALES - 1e-6).ceil().long().tolist()

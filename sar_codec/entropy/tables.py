@@ -81,13 +81,15 @@ class IntegerTables(nn.Module):
             symbols: int64.
             tables: the number of each symbol's table, int64 of the same shape.
         """
-        entries = self.entries(symbols, tables)
-        frequency = self.frequencies[self.starts[tables] + entries]
         # In float32, the 0.0001 bits of what is nearly sure would be off by percents.
-        bits = PRECISION - frequency.double().log2()
+        return self.priced(symbols, tables, PRECISION - self.frequencies.double().log2())
+
+    def priced(self, symbols: Tensor, tables: Tensor, bits: Tensor) -> Tensor:
+        """The same where the entries of all tables cost these bits, `(N,)`; float32."""
+        entries = self.entries(symbols, tables)
         excess = torch.where(entries == ESCAPE, self.excess(symbols, tables), 1)
         escapes = torch.where(entries == ESCAPE, _CLASS_BITS + escape_class(excess), 0)
-        return (bits + escapes).float()
+        return (bits[self.starts[tables] + entries] + escapes).float()
 
 
 def escape_class(excess: Tensor) -> Tensor:

@@ -7,10 +7,19 @@ import torch
 from torch import Tensor, nn
 
 from sar_codec.entropy.coding import LARGEST_SYMBOL, SymbolDecoder, SymbolEncoder
-from sar_codec.entropy.gaussian import SCALES, gaussian_bits, gaussian_tables, scale_of
+from sar_codec.entropy.counted import CountedTables
+from sar_codec.entropy.gaussian import SCALES, gaussian_bits, scale_of
 from sar_codec.entropy.integer import FRACTION
-from sar_codec.entropy.quantisation import bounded, noisy, round_through
+from sar_codec.entropy.quantisation import bounded, noisy
 from sar_codec.entropy.tables import IntegerTables
+from sar_codec.entropy.trellis import (
+    after,
+    half_points,
+    quantised,
+    quantiser_of,
+    quantisers_of,
+    start,
+)
 from sar_codec.errors import UserError
 from sar_codec.models.autoencoder import BLOCK
 from sar_codec.models.transform import (
@@ -26,10 +35,13 @@ from sar_codec.models.transform import (
     random_levels,
 )
 
-# Symbols, tables, the number of each symbol's table: what `SymbolEncoder.put` takes.
+# Symbols, tables, the number of each symbol's table: what `SymbolEncoder.put_lanes` takes.
 Put = Callable[[Tensor, IntegerTables, Tensor], None]
 # Tables, the number of each symbol's table -> symbols: `SymbolDecoder.take`.
 Take = Callable[[IntegerTables, Tensor], Tensor]
+
+LANE = 64  # numbers that one run through the trellis codes
+_LARGEST_VALUE = float(LARGEST_SYMBOL - 2)
 
 
 class Codec(nn.Module, ABC):
@@ -53,7 +65,7 @@ class Codec(nn.Module, ABC):
         self.analysis = Analysis(latents, width, analysis_depth)
         self.synthesis = Synthesis(latents, width, synthesis_depth)
         self.gains = Gains(latents)
-        self.scale_tables = gaussian_tables()
+        self.scale_tables = CountedTables()
 
     @abstractmethod
     def estimate(self, y: Tensor, level: Tensor) -> tuple[Tensor, Tensor]:
@@ -90,8 +102,8 @@ class Codec(nn.Module, ABC):
             y_hat, bits = self.estimate(self._latents(x, level), level)
         else:
             level = every_level(len(x), x.device)
-            spent = Spent()
-            y_hat = in_units(self.encode(self._latents(x, level), level, spent.put))
+            spent = Spent(len(x))
+            y_hat = in_units(self.encode(self._latents(x, level), level, spent.put_lanes))
             bits = spent.bits()
         x_hat = self.synthesis(self.gains.undo(y_hat, level), level)
         return x_hat[..., : x.shape[-2], : x.shape[-1]], Coded(bits, level / (LEVELS - 1))
@@ -111,7 +123,7 @@ class Codec(nn.Module, ABC):
         if not x.isfinite().all():
             raise UserError("the image has pixels that are not finite: fill them before coding")
         encoder = SymbolEncoder()
-        self.encode(self._latents(x, level), level, encoder.put)
+        self.encode(self._latents(x, level), level, encoder.put_lanes)
         return encoder.data()
 
     @torch.no_grad()
@@ -121,7 +133,7 @@ class Codec(nn.Module, ABC):
         Raises:
             UserError: there is no such quality, or the bytes cannot be from `compress`.
         """
-        level = level_of(quality, self.scale_tables.frequencies.device)
+        level = level_of(quality, self.scale_tables.counts.device)
         y_hat = in_units(self.decompress_latents(data, quality, height, width))
         x_hat = self.synthesis(self.gains.undo(y_hat, level), level)
         return x_hat[..., :height, :width]
@@ -129,7 +141,7 @@ class Codec(nn.Module, ABC):
     @torch.no_grad()
     def decompress_latents(self, data: bytes, quality: float, height: int, width: int) -> Tensor:
         """The rounded latents of `decompress`: the same integers on every machine, float64."""
-        level = level_of(quality, self.scale_tables.frequencies.device)
+        level = level_of(quality, self.scale_tables.counts.device)
         decoder = SymbolDecoder(data)
         rows, columns = (-(-side // self.alignment) * self.alignment for side in (height, width))
         return self.decode((rows // BLOCK, columns // BLOCK), in_steps(level), decoder.take)
@@ -139,32 +151,47 @@ class Codec(nn.Module, ABC):
 
 
 class Spent:
-    """Takes symbols like a `SymbolEncoder`, and tells what they would cost."""
+    """Takes symbols like a `SymbolEncoder`, and tells what they would cost.
 
-    def __init__(self) -> None:
+    Args:
+        images: that the symbols are of; each has an equal share of the lanes.
+    """
+
+    def __init__(self, images: int) -> None:
+        self._images = images
         self._bits: list[Tensor] = []
 
-    def put(self, symbols: Tensor, tables: IntegerTables, which: Tensor) -> None:
-        self._bits.append(tables.bits(symbols, which).flatten(1).sum(1))
+    def put_lanes(self, symbols: Tensor, tables: IntegerTables, which: Tensor) -> None:
+        bits = tables.bits(symbols, which).sum(0)
+        self._bits.append(bits.reshape(self._images, -1).sum(1))
 
     def bits(self) -> Tensor:
         """Of each image, `(B,)`, float32."""
         return torch.stack(self._bits).sum(0)
 
 
-def estimated(y: Tensor, mean: Tensor, index: Tensor) -> tuple[Tensor, Tensor]:
-    """Latents rounded around their means, and each image's bits; both with gradients.
+def estimated(
+    y: Tensor, mean: Tensor, index: Tensor, tables: CountedTables
+) -> tuple[Tensor, Tensor]:
+    """Latents quantised around their means, and each image's bits; both with gradients.
 
     Args:
-        y: latents.
+        y: latents, `(B, ...)`.
         mean: of each, predicted.
         index: of each one's scale, not rounded.
+        tables: of scales; in training they count the symbols.
     """
     scale = scale_of(bounded(index, 0, SCALES - 1))
     with torch.no_grad():
-        rounded = gaussian_bits((y - mean).round(), scale)
-    bits = with_gradient_of(gaussian_bits(noisy(y) - mean, scale), rounded)
-    return round_through(y - mean) + mean, bits.flatten(1).sum(1)
+        which = _table_of(index * FRACTION)
+        symbols, quantisers = _quantised(y - mean, which, tables)
+        numbers = SCALES * quantisers + in_lanes(which)
+        bits = tables.bits(symbols, numbers).T.reshape(len(y), -1).sum(1)
+        if tables.training:
+            tables.count(symbols, numbers)
+        points = out_of_lanes(half_points(symbols, quantisers), y) / 2
+    noisy_bits = gaussian_bits(noisy(y) - mean, scale).flatten(1).sum(1)
+    return y + (points.to(y.dtype) + mean - y).detach(), with_gradient_of(noisy_bits, bits)
 
 
 def with_gradient_of(noisy_bits: Tensor, rounded_bits: Tensor) -> Tensor:
@@ -178,25 +205,55 @@ def with_gradient_of(noisy_bits: Tensor, rounded_bits: Tensor) -> Tensor:
     return noisy_bits + (rounded_bits - noisy_bits).detach()
 
 
-def encoded(y: Tensor, mean: Tensor, index: Tensor, tables: IntegerTables, put: Put) -> Tensor:
-    """Latents rounded around their means, exact, after the symbols were put.
+def encoded(y: Tensor, mean: Tensor, index: Tensor, tables: CountedTables, put: Put) -> Tensor:
+    """Latents quantised around their means, exact, after the symbols were put.
 
     Args:
-        y: latents, in units of 1.
+        y: latents, `(B, ...)`, in units of 1.
         mean: of each, in units of 1/32.
         index: of each one's scale, likewise.
         tables: of scales.
         put: takes the symbols.
     """
-    symbols = (y.double() - mean / FRACTION).round()
-    symbols = symbols.nan_to_num(0).clamp(-LARGEST_SYMBOL, LARGEST_SYMBOL)
-    put(symbols.long(), tables, _table_of(index))
-    return symbols * FRACTION + mean
+    which = _table_of(index)
+    symbols, quantisers = _quantised(y.double() - mean / FRACTION, which, tables)
+    put(symbols, tables.tables, SCALES * quantisers + in_lanes(which))
+    return out_of_lanes(half_points(symbols, quantisers), y) * (FRACTION // 2) + mean
 
 
-def decoded(mean: Tensor, index: Tensor, tables: IntegerTables, take: Take) -> Tensor:
+def decoded(mean: Tensor, index: Tensor, tables: CountedTables, take: Take) -> Tensor:
     """What `encoded` gave, exactly."""
-    return take(tables, _table_of(index)) * FRACTION + mean
+    scales = in_lanes(_table_of(index))
+    points = torch.empty_like(scales)
+    state = start(scales.shape[1], scales.device)
+    for step, scale in enumerate(scales):
+        quantiser = quantiser_of(state)
+        symbols = take(tables.tables, SCALES * quantiser + scale)
+        points[step] = half_points(symbols, quantiser)
+        state = after(state, symbols)
+    return out_of_lanes(points, mean) * (FRACTION // 2) + mean
+
+
+def in_lanes(x: Tensor) -> Tensor:
+    """The sequences that the trellis runs along: `(B, ...)` -> `(64, n)`.
+
+    A lane is 64 numbers that follow one another in an image, as they lie in memory; the last one is
+    filled up with zeros.
+    """
+    flat = x.flatten(1)
+    return nn.functional.pad(flat, (0, -flat.shape[1] % LANE)).reshape(-1, LANE).T.contiguous()
+
+
+def out_of_lanes(lanes: Tensor, like: Tensor) -> Tensor:
+    """The inverse of `in_lanes`, of the shape of `like`."""
+    return lanes.T.reshape(len(like), -1)[:, : like[0].numel()].reshape(like.shape)
+
+
+def _quantised(values: Tensor, which: Tensor, tables: CountedTables) -> tuple[Tensor, Tensor]:
+    """Symbols in lanes, and each one's quantiser."""
+    held = in_lanes(values).float().nan_to_num(0).clamp(-_LARGEST_VALUE, _LARGEST_VALUE)
+    symbols = quantised(held, tables.prices(in_lanes(which)))
+    return symbols, quantisers_of(symbols)
 
 
 def in_units(y_hat: Tensor) -> Tensor:

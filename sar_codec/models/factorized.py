@@ -44,7 +44,8 @@ class Factorized(Codec):
         self.densities = nn.Parameter(torch.cat([torch.zeros_like(scales), scales], 1))
 
     def estimate(self, y: Tensor, level: Tensor) -> tuple[Tensor, Tensor]:
-        return estimated(y, *self._means_and_scales(level, y.shape[2:]))
+        mean, index = self._means_and_scales(level, y.shape[2:])
+        return estimated(y, mean, index, self.scale_tables)
 
     def encode(self, y: Tensor, level: Tensor, put: Put) -> Tensor:
         mean, index = self._means_and_scales(in_steps(level), y.shape[2:])

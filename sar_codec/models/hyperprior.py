@@ -114,7 +114,7 @@ class Hyperprior(Codec):
         parts = self.parts(y)
 
         def code(part: int, mean: Tensor, index: Tensor) -> Tensor:
-            y_hat, spent = estimated(parts[part], mean, index)
+            y_hat, spent = estimated(parts[part], mean, index, self.scale_tables)
             bits.append(spent)
             return y_hat
 
@@ -123,7 +123,7 @@ class Hyperprior(Codec):
     def encode(self, y: Tensor, level: Tensor, put: Put) -> Tensor:
         z = self.hyper_analysis(y, level).float().round().nan_to_num(0)
         z = z.clamp(-LARGEST_SYMBOL, LARGEST_SYMBOL).long()
-        put(z, self.hyper_density.tables, _channel_of_each(z))
+        put(z.reshape(1, -1), self.hyper_density.tables, _channel_of_each(z).reshape(1, -1))
         parts = self.parts(y)
 
         def code(part: int, mean: Tensor, index: Tensor) -> Tensor:
