@@ -3,10 +3,11 @@
 import errno
 import os
 import shutil
-from collections.abc import Callable, Sequence
-from contextlib import suppress
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import IO
+from types import TracebackType
+from typing import IO, Self
 
 from sar_codec.errors import UserError
 
@@ -43,6 +44,86 @@ def write_whole_by(path: Path, write: Callable[[IO[bytes]], object], size: int) 
             os.fsync(file.fileno())
 
     _put_in_place(path, fill, size)
+
+
+class WholeFile:
+    """A file that is written bit by bit, and appears when the context ends, whole or not at all.
+
+    If the context ends with an error, or a write fails, nothing is left behind.
+
+    Args:
+        path: of the file.
+        overwrite: whether it may take the place of another.
+
+    Raises:
+        UserError: there is a file already that may not be overwritten, or it cannot be written;
+            also when writing and leaving the context. What was there is intact.
+    """
+
+    def __init__(self, path: Path, overwrite: bool) -> None:
+        self._path, self._overwrite = path, overwrite
+        self._temporary = _temporary_beside(path)
+        if path.is_dir():
+            raise UserError(f"{path}: is a folder; give the name of a file")
+        if not overwrite and os.path.lexists(path):
+            raise self._exists()
+        try:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            self._file = self._temporary.open("wb")
+        except OSError as error:
+            raise cannot_be_written(path, error) from error
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        if kind is not None:
+            self.discard()
+            return
+        with self._discarded_on_error():
+            self._file.flush()
+            os.fsync(self._file.fileno())
+            self._file.close()
+            _move_into_place(self._temporary, self._path, self._overwrite)
+
+    def write(self, content: bytes) -> None:
+        """Writes after what was written before."""
+        with self._discarded_on_error():
+            self._file.write(content)
+
+    def rewrite_start(self, content: bytes) -> None:
+        """Writes over the first bytes."""
+        with self._discarded_on_error():
+            self._file.seek(0)
+            self._file.write(content)
+            self._file.seek(0, os.SEEK_END)
+
+    def discard(self) -> None:
+        """Ends it without a file."""
+        with suppress(OSError):  # of bytes that were still to be written
+            self._file.close()
+        with suppress(OSError):
+            self._temporary.unlink()
+
+    @contextmanager
+    def _discarded_on_error(self) -> Iterator[None]:
+        try:
+            yield
+        except BaseException as error:
+            self.discard()
+            if isinstance(error, FileExistsError):
+                raise self._exists() from None
+            if isinstance(error, OSError):
+                raise cannot_be_written(self._path, error) from error
+            raise
+
+    def _exists(self) -> UserError:
+        return UserError(f"{self._path}: exists already; give another name, or allow to overwrite")
 
 
 def give_same_content(source: Path, target: Path) -> None:
@@ -103,23 +184,46 @@ def cannot_be_written(path: Path, error: BaseException, size: int | None = None)
 
 
 def _put_in_place(path: Path, fill: Callable[[Path], object], size: int) -> None:
-    temporary = path.with_name(f"{_PREFIX}{path.name}.{os.getpid()}{_SUFFIX}")
+    temporary = _temporary_beside(path)
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         fill(temporary)
-        temporary.replace(path)
-        temporary.unlink(missing_ok=True)  # still there where both were one file already
-        folder = os.open(path.parent, os.O_RDONLY)
-        try:
-            os.fsync(folder)
-        finally:
-            os.close(folder)
+        _move_into_place(temporary, path)
     except BaseException as error:
         with suppress(OSError):
             temporary.unlink()
         if not isinstance(error, OSError):
             raise
         raise cannot_be_written(path, error, size) from error
+
+
+def _temporary_beside(path: Path) -> Path:
+    return path.with_name(f"{_PREFIX}{path.name}.{os.getpid()}{_SUFFIX}")
+
+
+def _move_into_place(temporary: Path, path: Path, overwrite: bool = True) -> None:
+    if overwrite:
+        temporary.replace(path)
+    else:
+        _rename_to_new(temporary, path)
+    temporary.unlink(missing_ok=True)  # still there where both are one file
+    folder = os.open(path.parent, os.O_RDONLY)
+    try:
+        os.fsync(folder)
+    finally:
+        os.close(folder)
+
+
+def _rename_to_new(temporary: Path, path: Path) -> None:
+    """Renames, but for FileExistsError where there is something of that name."""
+    try:
+        path.hardlink_to(temporary)  # unlike a rename, never takes the place of a file
+    except FileExistsError:
+        raise
+    except OSError:  # a filesystem without links
+        if os.path.lexists(path):
+            raise FileExistsError(errno.EEXIST, os.strerror(errno.EEXIST), str(path)) from None
+        temporary.replace(path)
 
 
 def _is_about_space(error: BaseException) -> bool:

@@ -32,6 +32,7 @@ LAYERS: dict[str, set[str]] = {
     "entropy": set(),
     "models": {"entropy"},
     "trained": {"files", "training"},
+    "coding": {"data", "entropy", "models", "files"},
     "training": {"losses", "metrics", "config", "files", "processes", "run_lock", "signals"},
 }
 PROGRAMS = {"train", "benchmark", "verify_resume", "compare"}
