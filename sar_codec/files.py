@@ -102,18 +102,28 @@ def cannot_be_written(path: Path, error: BaseException, size: int | None = None)
     )
 
 
+def temporary_beside(path: Path) -> Path:
+    """The name under which this process writes what will take `path`'s place."""
+    return path.with_name(f"{_PREFIX}{path.name}.{os.getpid()}{_SUFFIX}")
+
+
+def take_place(temporary: Path, path: Path) -> None:
+    """Renames a file that is written and synced to `path`, for good even after a power cut."""
+    temporary.replace(path)
+    temporary.unlink(missing_ok=True)  # still there where both were one file already
+    folder = os.open(path.parent, os.O_RDONLY)
+    try:
+        os.fsync(folder)
+    finally:
+        os.close(folder)
+
+
 def _put_in_place(path: Path, fill: Callable[[Path], object], size: int) -> None:
-    temporary = path.with_name(f"{_PREFIX}{path.name}.{os.getpid()}{_SUFFIX}")
+    temporary = temporary_beside(path)
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         fill(temporary)
-        temporary.replace(path)
-        temporary.unlink(missing_ok=True)  # still there where both were one file already
-        folder = os.open(path.parent, os.O_RDONLY)
-        try:
-            os.fsync(folder)
-        finally:
-            os.close(folder)
+        take_place(temporary, path)
     except BaseException as error:
         with suppress(OSError):
             temporary.unlink()
