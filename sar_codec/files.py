@@ -62,7 +62,7 @@ class WholeFile:
 
     def __init__(self, path: Path, overwrite: bool) -> None:
         self._path, self._overwrite = path, overwrite
-        self._temporary = _temporary_beside(path)
+        self._temporary = temporary_beside(path)
         if path.is_dir():
             raise UserError(f"{path}: is a folder; give the name of a file")
         if not overwrite and os.path.lexists(path):
@@ -89,7 +89,7 @@ class WholeFile:
             self._file.flush()
             os.fsync(self._file.fileno())
             self._file.close()
-            _move_into_place(self._temporary, self._path, self._overwrite)
+            take_place(self._temporary, self._path, self._overwrite)
 
     def write(self, content: bytes) -> None:
         """Writes after what was written before."""
@@ -183,25 +183,17 @@ def cannot_be_written(path: Path, error: BaseException, size: int | None = None)
     )
 
 
-def _put_in_place(path: Path, fill: Callable[[Path], object], size: int) -> None:
-    temporary = _temporary_beside(path)
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        fill(temporary)
-        _move_into_place(temporary, path)
-    except BaseException as error:
-        with suppress(OSError):
-            temporary.unlink()
-        if not isinstance(error, OSError):
-            raise
-        raise cannot_be_written(path, error, size) from error
-
-
-def _temporary_beside(path: Path) -> Path:
+def temporary_beside(path: Path) -> Path:
+    """The name under which this process writes what will take `path`'s place."""
     return path.with_name(f"{_PREFIX}{path.name}.{os.getpid()}{_SUFFIX}")
 
 
-def _move_into_place(temporary: Path, path: Path, overwrite: bool = True) -> None:
+def take_place(temporary: Path, path: Path, overwrite: bool = True) -> None:
+    """Renames a file that is written and synced to `path`, for good even after a power cut.
+
+    Raises:
+        FileExistsError: something has that name already and is not to be overwritten.
+    """
     if overwrite:
         temporary.replace(path)
     else:
@@ -212,6 +204,20 @@ def _move_into_place(temporary: Path, path: Path, overwrite: bool = True) -> Non
         os.fsync(folder)
     finally:
         os.close(folder)
+
+
+def _put_in_place(path: Path, fill: Callable[[Path], object], size: int) -> None:
+    temporary = temporary_beside(path)
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        fill(temporary)
+        take_place(temporary, path)
+    except BaseException as error:
+        with suppress(OSError):
+            temporary.unlink()
+        if not isinstance(error, OSError):
+            raise
+        raise cannot_be_written(path, error, size) from error
 
 
 def _rename_to_new(temporary: Path, path: Path) -> None:

@@ -28,7 +28,7 @@ LAYERS: dict[str, set[str]] = {
     },
     "metrics": set(),
     "losses": {"metrics"},
-    "data": set(),
+    "data": {"files"},
     "entropy": set(),
     "models": {"entropy"},
     "trained": {"files", "training"},

@@ -102,11 +102,7 @@ class Band:
             )
             return masked.data, ~np.ma.getmaskarray(masked)
         except (RasterioError, OSError, ValueError) as error:
-            reason = " ".join(str(error.__cause__ or error).split())
-            raise UserError(
-                f"{self.path}: cannot be read at row {row}, column {column} ({reason}); "
-                "the file is damaged or was cut short: replace it or take it out of the folder"
-            ) from None
+            raise cannot_be_read(self.path, row, column, error) from None
 
 
 def find_bands(
@@ -201,28 +197,44 @@ def _describe(path: Path) -> list[_Description]:
         if not RASTERS.search(path.name):
             log.debug("%s: not a raster, left out", path)
             return []
-        reason = " ".join(str(error).split())
-        raise UserError(
-            f"{path}: cannot be opened ({reason}); the file is damaged or was cut short: replace "
-            "it or take it out of the folder"
-        ) from None
+        raise cannot_be_opened(str(path), error) from None
+
+
+def cannot_be_opened(path: str, error: Exception) -> UserError:
+    """What to tell the user of a raster that cannot be opened."""
+    return _damaged(f"{path}: cannot be opened", error)
+
+
+def cannot_be_read(path: str, row: int, column: int, error: Exception) -> UserError:
+    """What to tell the user of a raster that was opened but cannot be read."""
+    return _damaged(
+        f"{path}: cannot be read at row {row}, column {column}", error.__cause__ or error
+    )
+
+
+def _damaged(what: str, error: BaseException) -> UserError:
+    reason = " ".join(str(error).split())
+    return UserError(
+        f"{what} ({reason}); the file is damaged or was cut short: replace it or take it out of "
+        "the folder"
+    )
 
 
 def _describe_raster(path: str) -> list[_Description]:
-    with _quiet(), rasterio.open(path) as source:
+    with quiet(), rasterio.open(path) as source:
         if source.subdatasets and not source.count:
             # Products such as NISAR's hold tables of metadata beside their images.
             inner = [name for name in source.subdatasets if "/metadata/" not in name]
             found = [each for name in inner for each in _describe_raster(name)]
             return [each for each in found if each.is_complex] or found
-        _check_length(source)
+        check_length(source)
         return [
             _Description(
                 path,
                 index,
                 source.height,
                 source.width,
-                _stated_quantity(source, index),
+                quantity_of_band(source, index),
                 _footprint(source),
                 source.scales[index - 1],
                 source.offsets[index - 1],
@@ -233,7 +245,7 @@ def _describe_raster(path: str) -> list[_Description]:
         ]
 
 
-def _check_length(source: Any) -> None:
+def check_length(source: Any) -> None:
     """Raises where an ENVI file is shorter than its header says: GDAL reads zeros there."""
     if source.driver != "ENVI" or source.tags(ns="ENVI").get("file_compression") == "1":
         return
@@ -243,7 +255,7 @@ def _check_length(source: Any) -> None:
         raise ValueError(f"{length} bytes, its header says {expected}")
 
 
-def _stated_quantity(source: Any, index: int) -> Quantity | None:
+def quantity_of_band(source: Any, index: int) -> Quantity | None:
     """What a file says a band holds, None where it does not."""
     if source.dtypes[index - 1].startswith("complex"):
         return "power"
@@ -316,7 +328,7 @@ def _check_quantities(described: list[_Description], quantity: Quantity | None) 
 @lru_cache(maxsize=64)
 def _open_raster(path: str, process: int) -> Any:
     """An open dataset; GDAL's handles must not be shared between processes."""
-    with _quiet():
+    with quiet():
         return rasterio.open(path)
 
 
@@ -335,7 +347,7 @@ def _open_array(path: str, process: int) -> NDArray[Any]:
     return array
 
 
-class _quiet(warnings.catch_warnings):
+class quiet(warnings.catch_warnings):
     """Radar images in radar geometry have no transform, and rasterio warns of it each time."""
 
     def __enter__(self) -> None:
