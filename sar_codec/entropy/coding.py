@@ -50,16 +50,25 @@ class SymbolEncoder:
 
     def _put_escapes(self, excess: Tensor) -> None:
         kind = escape_class(excess)
-        rest = excess - (1 << kind)
         self._coder.encode(
             kind.cpu().numpy().astype(np.int32), stream.model.Uniform(ESCAPE_CLASSES)
         )
-        for shift, sizes in _halves(kind):
-            part = (rest >> shift) & (2**_HALF - 1)
+        self.put_bits(excess - (1 << kind), kind)
+
+    def put_bits(self, numbers: Tensor, bits: Tensor) -> None:
+        """Codes numbers of so many bits as they are.
+
+        Args:
+            numbers: int64, `(N,)`, of which each is below 2 to the power of its bits.
+            bits: of each, at most 32, int64 of the same shape.
+        """
+        for shift, sizes in _halves(bits):
+            part = (numbers >> shift) & (2**_HALF - 1)
             coded = sizes > 1
-            numbers = part[coded].cpu().numpy().astype(np.int32)
             self._coder.encode(
-                numbers, stream.model.Uniform(), sizes[coded].cpu().numpy().astype(np.int32)
+                part[coded].cpu().numpy().astype(np.int32),
+                stream.model.Uniform(),
+                sizes[coded].cpu().numpy().astype(np.int32),
             )
 
     def data(self) -> bytes:
@@ -103,12 +112,16 @@ class SymbolDecoder:
         kind = torch.from_numpy(
             self._coder.decode(stream.model.Uniform(ESCAPE_CLASSES), count)
         ).long()
-        excess = 1 << kind
-        for shift, sizes in _halves(kind):
+        return (1 << kind) + self.take_bits(kind)
+
+    def take_bits(self, bits: Tensor) -> Tensor:
+        """The numbers that were put with so many bits: int64 of the same shape, `(N,)`."""
+        numbers = torch.zeros_like(bits)
+        for shift, sizes in _halves(bits):
             coded = sizes > 1
-            part = self._decode(stream.model.Uniform(), sizes[coded].numpy().astype(np.int32))
-            excess[coded] += torch.from_numpy(part).long() << shift
-        return excess
+            part = self._decode(stream.model.Uniform(), sizes[coded].cpu().numpy().astype(np.int32))
+            numbers[coded] += torch.from_numpy(part).to(bits.device).long() << shift
+        return numbers
 
     def _decode(self, model: Any, *arguments: Any) -> NDArray[np.int32]:
         try:
