@@ -16,7 +16,7 @@ SKEW_STEP = 0.2
 # Means lie on so many places between two symbols.
 PLACES = 16
 # Below 1, tails are heavier than a Gaussian's.
-_TAIL = 0.8
+_TAIL = 0.85
 # Where beyond it the transformed density is cut; 2^-24 of a Gaussian lies outside.
 _REACH = 5.5
 
@@ -30,7 +30,7 @@ def skewed_bits(low: Tensor, high: Tensor, skew: Tensor) -> Tensor:
     """Bits of a symbol whose interval is `[low, high]`, float32, at most `MOST_BITS`.
 
     The density is that of sinh-arcsinh: a Gaussian variable is what its values become by
-    `sinh(t asinh(x) - skew)`, t being 0.8: https://doi.org/10.1093/biomet/asp053. Speckle in dB has
+    `sinh(t asinh(x) - skew)`, t being 0.85: https://doi.org/10.1093/biomet/asp053. Speckle in dB has
     its long tail below, a negative skew.
 
     Args:

@@ -8,8 +8,8 @@ from torch import Tensor, nn
 
 from sar_codec.entropy.integer import FRACTION, IntegerLayer, rectified
 from sar_codec.entropy.quantisation import bounded
-from sar_codec.entropy.skewed import SCALES, SKEW_STEP, SKEWS, STEPS_AN_OCTAVE, SkewedTables, skewed_bits
-from sar_codec.models.interlacing import KINDS, NEAREST, OFFSETS, Surroundings, passes
+from sar_codec.entropy.skewed import SKEW_STEP, SKEWS, SkewedTables, skewed_bits
+from sar_codec.models.interlacing import KINDS, NEAREST, OFFSETS, Pass, Surroundings, passes
 from sar_codec.models.kernels import Kernel, fitted, plain_kernel, reference
 from sar_codec.models.transform import Coded
 
@@ -122,7 +122,10 @@ class Interlaced(nn.Module):
             )
             mean = near + told[:, 0]
             log_width = cells.log_width(values)
-            bits = bits + _bits(values - mean, told[:, 1], told[:, 2], log_width).flatten(1).sum(1)
+            spent = _bits(values - mean, told[:, 1], told[:, 2], log_width)
+            if each.spacing == 1 and each.kind:
+                spent = spent.masked_fill(_repeated(decibels, each), 0)
+            bits = bits + spent.flatten(1).sum(1)
         x_hat = ((known + shift) / self.window_db)[:, None]
         return x_hat, Coded(bits, ((nominal - LOWEST_LEVEL) / (LEVELS - 1)).clamp(0, 1))
 
@@ -192,6 +195,16 @@ def _bits(deviation: Tensor, log_scale: Tensor, skew: Tensor, log_width: Tensor)
 
 
 _LARGEST_SKEW = (SKEWS - 1) // 2 * SKEW_STEP
+
+
+def _repeated(decibels: Tensor, which: Pass) -> Tensor:
+    """Whether pixels are exactly one of the nearest, as resampling to the nearest makes them.
+
+    Coding takes the regular pattern of such pixels out, for next to nothing.
+    """
+    surroundings = Surroundings(decibels, which)
+    nearest = surroundings.of_rows(0, surroundings.rows)[:, :NEAREST]
+    return (nearest == which.of(decibels)[:, None]).any(1)
 
 
 def _held(x: Tensor) -> Tensor:
