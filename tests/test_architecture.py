@@ -31,6 +31,7 @@ LAYERS: dict[str, set[str]] = {
     "data": set(),
     "entropy": set(),
     "models": {"entropy"},
+    "coding": {"data", "entropy", "models"},
     "training": {"losses", "metrics", "config", "files", "processes", "run_lock", "signals"},
 }
 PROGRAMS = {"train", "benchmark", "verify_resume", "compare"}

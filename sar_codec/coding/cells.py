@@ -138,7 +138,7 @@ class Cells:
     @cached_property
     def _cell_of(self) -> Integers:
         """The cell of each integer from 0 on."""
-        values, ends = self._greedy
+        ends = self._greedy[1]
         return np.searchsorted(ends, np.arange(ends[-1] + 1))
 
     @cached_property
@@ -164,9 +164,7 @@ class Cells:
         decade = DECIBELS_PER_DECADE[self.quantity]
         with np.errstate(over="ignore", under="ignore"):
             powers = np.power(10.0, np.clip(decibels / decade, -60, 60))
-            low, high = (
-                (powers * (1 + sign * 2.0**-48)).astype(np.float32) for sign in (-1, 1)
-            )
+            low, high = ((powers * (1 + sign * 2.0**-48)).astype(np.float32) for sign in (-1, 1))
         # Where the rounding to float32 hangs on the last bits, which machines may disagree on.
         for place in np.flatnonzero(low != high):
             exponent = Fraction(int(numbers[place]) * self.width_steps, WIDTH_STEPS * int(decade))
@@ -183,5 +181,7 @@ class Cells:
 
 def _power_of_ten(exponent: Fraction, rounding: str) -> decimal.Decimal:
     context = decimal.Context(prec=_DIGITS.prec, rounding=rounding)
-    power = context.divide(decimal.Decimal(exponent.numerator), decimal.Decimal(exponent.denominator))
+    power = context.divide(
+        decimal.Decimal(exponent.numerator), decimal.Decimal(exponent.denominator)
+    )
     return context.power(10, power)

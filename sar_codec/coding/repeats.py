@@ -7,7 +7,7 @@ projections are smooth: a few numbers tell of nearly all of them.
 
 import struct
 from dataclasses import dataclass
-from typing import Literal
+from functools import cache
 
 import numpy as np
 import torch
@@ -15,7 +15,6 @@ from numpy.typing import NDArray
 
 from sar_codec.entropy.tables import IntegerTables
 
-Direction = Literal[0, 1]  # along columns: repeats of the pixel above; along rows: of the one before
 Numbers = NDArray[np.int64]
 
 BINS = 64  # of phase
@@ -25,7 +24,6 @@ _HEAD = struct.Struct("<B6q")
 _CERTAIN = 255
 # Shares of repeats by chance differ by less between the phases of a tile that has no pattern.
 _LEAST_SHARE = 0.5
-_FEWEST_BINS = 1
 _SMALLEST_SIDE = 64
 _BLOCK = 32
 
@@ -115,11 +113,15 @@ def _phase(repeats: NDArray[np.bool_]) -> tuple[int, ...] | None:
     blocks = (wave * carrier)[: rows * _BLOCK, : columns * _BLOCK]
     blocks = blocks.reshape(rows, _BLOCK, columns, _BLOCK).mean((1, 3))
     angles = np.unwrap(np.unwrap(np.angle(blocks), axis=0), axis=1) / (2 * np.pi)
-    at_y, at_x = np.meshgrid(*((np.arange(n) + 0.5) * _BLOCK - 0.5 for n in (rows, columns)), indexing="ij")
+    at_y, at_x = np.meshgrid(
+        *((np.arange(n) + 0.5) * _BLOCK - 0.5 for n in (rows, columns)), indexing="ij"
+    )
     terms = [np.ones_like(at_x), at_x, at_y, at_x * at_x, at_x * at_y, at_y * at_y]
     if rows * columns < 2 * len(terms) or min(rows, columns) < 3:
         terms = terms[:3]
-    found = np.linalg.lstsq(np.stack([each.ravel() for each in terms], 1), angles.ravel(), rcond=None)[0]
+    found = np.linalg.lstsq(
+        np.stack([each.ravel() for each in terms], 1), angles.ravel(), rcond=None
+    )[0]
     found = np.pad(found, (0, 6 - len(found))) + np.array([0, right, down, 0, 0, 0])
     return tuple(round(float(each) * 2**_PHASE_BITS) for each in found)
 
@@ -138,6 +140,7 @@ def _shares(
     return tuple(int(each) for each in np.where(stand_out, scaled, 0))
 
 
+@cache
 def flag_tables() -> IntegerTables:
     """Tables of whether a pixel repeats, 1, or not, 0, numbered by likelihood in 1/256."""
     tables = IntegerTables([3] * 256)

@@ -29,9 +29,9 @@ def scale_of(index: Tensor) -> Tensor:
 def skewed_bits(low: Tensor, high: Tensor, skew: Tensor) -> Tensor:
     """Bits of a symbol whose interval is `[low, high]`, float32, at most `MOST_BITS`.
 
-    The density is that of sinh-arcsinh: a Gaussian variable is what its values become by
-    `sinh(t asinh(x) - skew)`, t being 0.85: https://doi.org/10.1093/biomet/asp053. Speckle in dB has
-    its long tail below, a negative skew.
+    The density is that of sinh-arcsinh: values become Gaussian ones by `sinh(t asinh(x) - skew)`, t
+    being 0.85: https://doi.org/10.1093/biomet/asp053. Speckle in dB has its long tail below, which
+    is a negative skew.
 
     Args:
         low: the interval's lower end less the mean, in scales.
@@ -62,7 +62,11 @@ class SkewedTables(IntegerTables):
         widest = _undone(torch.tensor(_REACH, dtype=torch.float64), (SKEWS - 1) // 2 * SKEW_STEP)
         reaches = [math.ceil(float(widest) * scale + 0.5 - 1e-6) for scale in scales]
         super().__init__(
-            [2 * reach + 2 for reach, count in zip(reaches, counts, strict=True) for _ in range(count * SKEWS)]
+            [
+                2 * reach + 2
+                for reach, count in zip(reaches, counts, strict=True)
+                for _ in range(count * SKEWS)
+            ]
         )
         first, number = [], 0
         for scale, (reach, count) in enumerate(zip(reaches, counts, strict=True)):

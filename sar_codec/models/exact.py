@@ -77,7 +77,11 @@ class ExactTeller:
         self._dtype = torch.float32 if is_exact else torch.float64
         self._layers = [
             _exact_layer(layer, level, is_first, self._dtype)
-            for layer, is_first in ((teller.enter, True), (teller.inside, False), (teller.leave, False))
+            for layer, is_first in (
+                (teller.enter, True),
+                (teller.inside, False),
+                (teller.leave, False),
+            )
         ]
 
     def __call__(self, around: Tensor, weights: Tensor, spread: int, local: Tensor) -> Tensor:
@@ -110,7 +114,9 @@ def exact_reference(around: Tensor) -> Tensor:
     return (around[:NEAREST].sum(0) + NEAREST // 2).div_(NEAREST).floor_()
 
 
-def numbered(mean: Tensor, log_scale: Tensor, skew: Tensor, ruler: Ruler, tables: SkewedTables) -> Told:
+def numbered(
+    mean: Tensor, log_scale: Tensor, skew: Tensor, ruler: Ruler, tables: SkewedTables
+) -> Told:
     """What to code pixels by.
 
     Args:

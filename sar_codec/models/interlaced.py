@@ -114,11 +114,19 @@ class Interlaced(nn.Module):
             kernel = plain_kernel(len(x), around.shape[1], x.device)
             if each.spacing < 1 << (GRIDS - 1):
                 found = fitted(around, values)
-                kernel = Kernel(*(torch.where(has_kernel.reshape(-1, *[1] * (a.dim() - 1)), a, b) for a, b in zip(found, kernel, strict=True)))
+                kernel = Kernel(
+                    *(
+                        torch.where(has_kernel.reshape(-1, *[1] * (a.dim() - 1)), a, b)
+                        for a, b in zip(found, kernel, strict=True)
+                    )
+                )
             near = reference(around)
             log_width = cells.log_width(near)
             told = self.teller(each.kind, each.spacing)(
-                around - near[:, None], kernel, log_width - nominal[:, None, None], nominal - LOWEST_LEVEL
+                around - near[:, None],
+                kernel,
+                log_width - nominal[:, None, None],
+                nominal - LOWEST_LEVEL,
             )
             mean = near + told[:, 0]
             log_width = cells.log_width(values)
