@@ -15,7 +15,7 @@ from sar_codec.coding.repeats import Repeats, flag_tables, found_repeats
 from sar_codec.coding.rulers import UNIT, Ruler
 from sar_codec.entropy.coding import SymbolDecoder, SymbolEncoder
 from sar_codec.errors import UserError
-from sar_codec.models.exact import ExactTeller, Told, exact_reference, numbered
+from sar_codec.models.exact import SPARE, ExactTeller, Told, exact_reference, numbered
 from sar_codec.models.interlaced import GRIDS, Interlaced
 from sar_codec.models.interlacing import OFFSETS, Pass, Surroundings, passes
 from sar_codec.models.kernels import SPREAD_STEPS, WEIGHT_STEPS, fitted, plain_kernel
@@ -247,10 +247,11 @@ def _told(
     parts = []
     for begin in range(0, surroundings.rows, step):
         end = min(begin + step, surroundings.rows)
-        around = surroundings.of_rows(begin, end)[0].flatten(1)
-        near = exact_reference(around)
+        known = surroundings.of_rows_of_one(begin, end, spare=SPARE)
+        near = exact_reference(known)
+        known[:-SPARE].sub_(near)
         local = ruler.log_widths(near) - nominal
-        mean, log_scale, skew = teller(around.sub_(near), kernel.weights, kernel.spread, local)
+        mean, log_scale, skew = teller(known, kernel.weights, kernel.spread, local)
         parts.append(numbered(near + mean, log_scale, skew, ruler, model.tables))
     return Told(*(torch.cat(each) for each in zip(*parts, strict=True)))
 

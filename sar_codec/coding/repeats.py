@@ -26,6 +26,9 @@ _CERTAIN = 255
 _LEAST_SHARE = 0.5
 _SMALLEST_SIDE = 64
 _BLOCK = 32
+_PART = 256
+# The mean of the spectrum of what has no pattern is a tenth of its peak or more.
+_STANDS_OUT = 12
 
 
 @dataclass(frozen=True)
@@ -78,12 +81,13 @@ def found_repeats(cells: Numbers, valid: NDArray[np.bool_]) -> Repeats | None:
         return None
     best, most = None, 2.0 * 8 * Repeats.SIZE
     for direction in (0, 1):
-        repeats = np.zeros(cells.shape, bool)
-        same = np.diff(cells, axis=direction) == 0
-        if direction == 0:
-            repeats[1:] = same & valid[1:] & valid[:-1]
-        else:
-            repeats[:, 1:] = same & valid[:, 1:] & valid[:, :-1]
+        # Most tiles have no pattern, which a part of them shows.
+        middle = tuple(
+            slice(max(side - _PART, 0) // 2, (side + _PART) // 2) for side in cells.shape
+        )
+        if _strongest(_same(cells[middle], valid[middle], direction)) is None:
+            continue
+        repeats = _same(cells, valid, direction)
         phase = _phase(repeats)
         if phase is None:
             continue
@@ -96,17 +100,37 @@ def found_repeats(cells: Numbers, valid: NDArray[np.bool_]) -> Repeats | None:
     return best
 
 
-def _phase(repeats: NDArray[np.bool_]) -> tuple[int, ...] | None:
-    """The phase of the strongest wave, None if none stands out."""
+def _same(cells: Numbers, valid: NDArray[np.bool_], direction: int) -> NDArray[np.bool_]:
+    """Whether pixels are in the same cell as the one before."""
+    same = np.zeros(cells.shape, bool)
+    now, before = (
+        tuple(ends if axis == direction else slice(None) for axis in (0, 1))
+        for ends in (slice(1, None), slice(None, -1))
+    )
+    same[now] = (cells[now] == cells[before]) & valid[now] & valid[before]
+    return same
+
+
+def _strongest(repeats: NDArray[np.bool_]) -> tuple[float, float] | None:
+    """The strongest wave's periods a pixel, down and right; None if none stands out."""
     height, width = repeats.shape
     wave = (repeats - repeats.mean()).astype(np.float32)
     window = np.hanning(height)[:, None] * np.hanning(width)
     spectrum = np.abs(np.fft.rfft2(wave * window))
-    spectrum[0, 0] = 0
     row, column = np.unravel_index(spectrum.argmax(), spectrum.shape)
-    if spectrum[row, column] < 12 * spectrum.mean():
+    if spectrum[row, column] <= _STANDS_OUT * spectrum.mean():
         return None
-    down, right = row / height, column / width
+    return float(row / height), float(column / width)
+
+
+def _phase(repeats: NDArray[np.bool_]) -> tuple[int, ...] | None:
+    """The phase of the strongest wave, None if none stands out."""
+    found = _strongest(repeats)
+    if found is None:
+        return None
+    down, right = found
+    height, width = repeats.shape
+    wave = (repeats - repeats.mean()).astype(np.float32)
     y, x = np.arange(height), np.arange(width)
     carrier = np.exp(-2j * np.pi * down * y)[:, None] * np.exp(-2j * np.pi * right * x)
     rows, columns = height // _BLOCK, width // _BLOCK
@@ -119,11 +143,11 @@ def _phase(repeats: NDArray[np.bool_]) -> tuple[int, ...] | None:
     terms = [np.ones_like(at_x), at_x, at_y, at_x * at_x, at_x * at_y, at_y * at_y]
     if rows * columns < 2 * len(terms) or min(rows, columns) < 3:
         terms = terms[:3]
-    found = np.linalg.lstsq(
+    fitted = np.linalg.lstsq(
         np.stack([each.ravel() for each in terms], 1), angles.ravel(), rcond=None
     )[0]
-    found = np.pad(found, (0, 6 - len(found))) + np.array([0, right, down, 0, 0, 0])
-    return tuple(round(float(each) * 2**_PHASE_BITS) for each in found)
+    fitted = np.pad(fitted, (0, 6 - len(fitted))) + np.array([0, right, down, 0, 0, 0])
+    return tuple(round(float(each) * 2**_PHASE_BITS) for each in fitted)
 
 
 def _shares(

@@ -27,6 +27,7 @@ class SymbolEncoder:
 
     def __init__(self) -> None:
         self._coder = stream.queue.RangeEncoder()
+        self._models = _Models()
 
     def put(self, symbols: Tensor, tables: IntegerTables, which: Tensor) -> None:
         """Codes symbols.
@@ -43,7 +44,7 @@ class SymbolEncoder:
         entries = tables.entries(symbols, which)
         numbers = entries.cpu().numpy().astype(np.int32)
         for table, begin, end in _runs(which):
-            self._coder.encode(numbers[begin:end], model_of(tables.table(table)))
+            self._coder.encode(numbers[begin:end], self._models.of(tables, table))
         escaped = entries == ESCAPE
         if escaped.any():
             self._put_escapes(tables.excess(symbols[escaped], which[escaped]))
@@ -92,6 +93,7 @@ class SymbolDecoder:
                 "the data are damaged"
             )
         self._coder = stream.queue.RangeDecoder(np.frombuffer(data, _WORD).astype(np.uint32))
+        self._models = _Models()
 
     def take(self, tables: IntegerTables, which: Tensor) -> Tensor:
         """The symbols that were put with these tables: int64 of the shape of `which`."""
@@ -99,7 +101,7 @@ class SymbolDecoder:
         which, order = _grouped(which)
         numbers = np.empty(len(which), np.int32)
         for table, begin, end in _runs(which):
-            numbers[begin:end] = self._decode(model_of(tables.table(table)), end - begin)
+            numbers[begin:end] = self._decode(self._models.of(tables, table), end - begin)
         entries = torch.from_numpy(numbers).to(which.device).long()
         symbols = tables.symbols(entries, which)
         escaped = entries == ESCAPE
@@ -128,6 +130,19 @@ class SymbolDecoder:
             return self._coder.decode(model, *arguments)
         except AssertionError:
             raise UserError("coded symbols that no encoder wrote: the data are damaged") from None
+
+
+class _Models:
+    """The coder's models of tables, each made once: that takes as long as coding 200 symbols."""
+
+    def __init__(self) -> None:
+        self._made: dict[tuple[IntegerTables, int], stream.model.Categorical] = {}
+
+    def of(self, tables: IntegerTables, number: int) -> stream.model.Categorical:
+        key = tables, number
+        if key not in self._made:
+            self._made[key] = model_of(tables.table(number))
+        return self._made[key]
 
 
 def model_of(table: Tensor) -> stream.model.Categorical:

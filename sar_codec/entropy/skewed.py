@@ -52,8 +52,7 @@ def places_of(scale: int) -> int:
 class SkewedTables(IntegerTables):
     """The tables of all scales, places and skews, of integers around a mean in [-1/2, 1/2)."""
 
-    first: Tensor  # table of each scale
-    coarsening: Tensor  # places that are taken together, of each scale
+    first: Tensor  # table of each scale and place, for the first skew
 
     def __init__(self) -> None:
         counts = [places_of(scale) for scale in range(SCALES)]
@@ -68,25 +67,24 @@ class SkewedTables(IntegerTables):
                 for _ in range(count * SKEWS)
             ]
         )
-        first, number = [], 0
+        first, number = torch.empty(SCALES, PLACES, dtype=torch.int64), 0
         for scale, (reach, count) in enumerate(zip(reaches, counts, strict=True)):
-            first.append(number)
             edges = torch.arange(-reach, reach + 2, dtype=torch.float64) - 0.5
             for place in range(count):
+                together = PLACES // count
+                first[scale, place * together : (place + 1) * together] = number
                 # The middle of the places that are taken together.
-                mean = ((place + 0.5) * (PLACES // count) - 0.5) / PLACES - 0.5
+                mean = ((place + 0.5) * together - 0.5) / PLACES - 0.5
                 for skew in range(SKEWS):
                     ends = (edges - mean) / scales[scale]
                     shape = torch.full_like(ends, skew_of(skew))[1:]
                     self.fill(number, -reach, _probability(ends[:-1], ends[1:], shape))
                     number += 1
-        self.register_buffer("first", torch.tensor(first), persistent=False)
-        coarsening = torch.tensor([PLACES // count for count in counts])
-        self.register_buffer("coarsening", coarsening, persistent=False)
+        self.register_buffer("first", first.flatten(), persistent=False)
 
     def number(self, scale: Tensor, place: Tensor, skew: Tensor) -> Tensor:
         """The table of a scale, a mean's place in [0, 16), -8 sixteenths being 0, and a skew."""
-        return self.first[scale] + (place // self.coarsening[scale]) * SKEWS + skew
+        return self.first[scale * PLACES + place] + skew
 
 
 def skew_of(index: int) -> float:

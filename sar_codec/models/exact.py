@@ -18,9 +18,11 @@ from sar_codec.models.interlaced import LARGEST, LEVELS, LOWEST_LEVEL, Teller
 from sar_codec.models.interlacing import NEAREST
 from sar_codec.models.kernels import SPREAD_STEPS, WEIGHT_STEPS
 
+SPARE = 2  # inputs of a network beside what is around a pixel
 _LARGEST = int(LARGEST * FRACTION)
-_LARGEST_SUM = 2**24 - 1
-_LARGEST_BIAS = 2**22
+# In units of products, or of 1/2 where that is less.
+_LARGEST_SUM = 2**23 - 1
+_LARGEST_BIAS = 2**21
 _LARGEST_ANSWER = 2**15 - 1
 # So many low bits of a cell's number, at most, are coded as they are.
 _MOST_LOW_BITS = 24
@@ -51,8 +53,7 @@ class Told(NamedTuple):
 
 class _Layer(NamedTuple):
     weight: Tensor
-    bias: Tensor
-    unit: Tensor
+    bias: Tensor  # and 1/2, so that what is rounded down is rounded
     least: int
     largest: int
 
@@ -60,9 +61,9 @@ class _Layer(NamedTuple):
 class ExactTeller:
     """A `Teller` at one level, in integers that float32 holds: in units of 1/32.
 
-    Products of activations below 2^12 and weights below 2^7 sum up to less than 2^24, so that they
-    are exact, in whichever order. Where a layer has too many or too large weights for that, what
-    enters it is held within less.
+    Sums of products are exact, in whichever order, as they stay below 2^23 times what all of them
+    are multiples of. Where a layer's weights are too large for that, what enters it is held within
+    less than what it is trained with.
 
     Args:
         teller: the network.
@@ -84,29 +85,31 @@ class ExactTeller:
             )
         ]
 
-    def __call__(self, around: Tensor, weights: Tensor, spread: int, local: Tensor) -> Tensor:
+    def __call__(self, known: Tensor, weights: Tensor, spread: int, local: Tensor) -> Tensor:
         """Mean less the reference, binary logarithm of the scale, in dB, and skew: `(3, N)`.
 
         Args:
-            around: decibels less the reference, `(places, N)`.
+            known: decibels less the reference, `(places + SPARE, N)`, the last rows free: is
+                overwritten, being most of what there is to move in memory.
             weights: of the kernel, `(places,)`, in units of 1/128.
             spread: of the kernel, in units of 1/8.
             local: binary logarithm of the width of the cells there, less the nominal one, `(N,)`.
         """
-        around = around.to(self._dtype).clamp(-_LARGEST, _LARGEST)
-        known = around.new_empty(len(around) + 2, around.shape[1])
+        places = len(weights)
+        if known.dtype != self._dtype:
+            known = known.to(self._dtype)
+        around = known[:places].clamp_(-_LARGEST, _LARGEST)
         predicted = weights.to(self._dtype) @ around
         predicted.div_(WEIGHT_STEPS).add_(0.5).floor_()
-        torch.sub(around, predicted, out=known[:-2])
-        known[-2] = local
-        known[-1] = spread * (FRACTION // SPREAD_STEPS)
+        around.sub_(predicted)
+        known[places] = local
+        known[places + 1] = spread * (FRACTION // SPREAD_STEPS)
         for layer in self._layers:
             known.clamp_(layer.least, layer.largest)
-            known = (layer.weight @ known).add_(layer.bias)
-            known.mul_(layer.unit).add_(0.5).floor_()
+            known = torch.addmm(layer.bias, layer.weight, known).floor_()
         known.clamp_(-_LARGEST_ANSWER, _LARGEST_ANSWER)
         known[0] += predicted
-        return known
+        return known.float()
 
 
 def exact_reference(around: Tensor) -> Tensor:
@@ -132,24 +135,24 @@ def numbered(
     scale = (scale - STEPS_AN_OCTAVE * low_bits).clamp_max_(SCALES - 1).long()
     # A step is 1/5.
     shape = (skew * 5).div_(FRACTION).add_(0.5 + SKEWS // 2).floor_().clamp_(0, SKEWS - 1).long()
-    place = ruler.places(mean)
-    cell = (place + PLACES // 2) // PLACES
+    place = ruler.places(mean).add_(PLACES // 2)
+    base = cell = place >> 4
     if low_bits.any():
         low_bits = low_bits.long()
         # The middle of a coarse cell is that of those it is made of.
-        place = (place - PLACES // 2 * ((1 << low_bits) - 1)) >> low_bits
+        place = ((place - (PLACES // 2 << low_bits)) >> low_bits) + PLACES // 2
+        base = place >> 4
     else:
         low_bits = torch.zeros_like(cell)
-    place = place + PLACES // 2
-    base = place >> 4
     return Told(base, tables.number(scale, place & (PLACES - 1), shape), low_bits, cell)
 
 
 def _exact_layer(layer: IntegerLayer, level: Tensor, is_first: bool, dtype: torch.dtype) -> _Layer:
     weight, bias, unit = layer.integers(level)
     bias = bias[0].clamp(-_LARGEST_BIAS, _LARGEST_BIAS)
+    # Of each sum that is rounded, 1/2 and the bias included.
     heaviest = weight.abs().sum(1) + 1
     room = ((_LARGEST_SUM - bias[:, 0].abs()) / heaviest).floor().min()
     largest = min(int(room), _LARGEST)
     least = -largest if is_first else 0  # between layers, activations are rectified
-    return _Layer(weight.to(dtype), bias.to(dtype), unit.to(dtype), least, largest)
+    return _Layer((weight * unit).to(dtype), (bias * unit + 0.5).to(dtype), least, largest)

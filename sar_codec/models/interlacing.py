@@ -89,13 +89,21 @@ class Surroundings:
 
     def of_rows(self, begin: int, end: int) -> Tensor:
         """Of some of the pass's rows: `(B, places, end - begin, columns)`."""
-        return torch.stack(
-            [
-                plane[:, row + begin : row + end, column : column + self.columns]
-                for plane, (row, column) in zip(self._around, self._starts, strict=True)
-            ],
-            1,
-        )
+        return torch.stack(self._of_rows(begin, end), 1)
+
+    def of_rows_of_one(self, begin: int, end: int, spare: int) -> Tensor:
+        """Likewise, of the only image: `(places + spare, pixels)`, the last so many rows empty."""
+        parts = self._of_rows(begin, end)
+        known = parts[0].new_empty(len(parts) + spare, (end - begin) * self.columns)
+        places = known[: len(parts)].view(len(parts), end - begin, self.columns)
+        torch.stack([part[0] for part in parts], out=places)
+        return known
+
+    def _of_rows(self, begin: int, end: int) -> list[Tensor]:
+        return [
+            plane[:, row + begin : row + end, column : column + self.columns]
+            for plane, (row, column) in zip(self._around, self._starts, strict=True)
+        ]
 
 
 def _every_second(image: Tensor, row: int, column: int, spacing: int) -> Tensor:
