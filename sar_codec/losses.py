@@ -109,3 +109,30 @@ class RateDistortion(nn.Module):
             "ssim": ssim.mean(),
         }
         return loss, {name: value.detach() for name, value in parts.items()}
+
+
+class Rate(nn.Module):
+    """Bits a pixel, of models whose error is bounded and not to be weighed.
+
+    Parts are as in `CombinedLoss`, and `bpp`. Raises `UserError` where the model gives no bits.
+    """
+
+    def forward(
+        self, x_hat: Tensor, x: Tensor, z: Priced | Tensor | None = None
+    ) -> tuple[Tensor, dict[str, Tensor]]:
+        if z is None or isinstance(z, Tensor):
+            raise UserError(
+                "loss=rate: the model gives no bits; expected a codec of bounded error: "
+                "use model=interlaced, or loss=combined"
+            )
+        x_hat, x = x_hat.float(), x.float()
+        bpp = (z.bits / x[0].numel()).mean()
+        mse = metrics.mse(x_hat, x)
+        parts = {
+            "loss": bpp,
+            "bpp": bpp,
+            "mse": mse.mean(),
+            "psnr": metrics.psnr_of_mse(mse).mean(),
+            "ssim": metrics.ssim(x_hat, x).mean(),
+        }
+        return bpp, {name: value.detach() for name, value in parts.items()}

@@ -58,16 +58,25 @@ class SymbolEncoder:
 
     def _put_escapes(self, excess: Tensor) -> None:
         kind = escape_class(excess)
-        rest = excess - (1 << kind)
         self._coder.encode(
             kind.cpu().numpy().astype(np.int32), stream.model.Uniform(ESCAPE_CLASSES)
         )
-        for shift, sizes in _halves(kind):
-            part = (rest >> shift) & (2**_HALF - 1)
+        self.put_bits(excess - (1 << kind), kind)
+
+    def put_bits(self, numbers: Tensor, bits: Tensor) -> None:
+        """Codes numbers of so many bits as they are.
+
+        Args:
+            numbers: int64, `(N,)`, of which each is below 2 to the power of its bits.
+            bits: of each, at most 32, int64 of the same shape.
+        """
+        for shift, sizes in _halves(bits):
+            part = (numbers >> shift) & (2**_HALF - 1)
             coded = sizes > 1
-            numbers = part[coded].cpu().numpy().astype(np.int32)
             self._coder.encode(
-                numbers, stream.model.Uniform(), sizes[coded].cpu().numpy().astype(np.int32)
+                part[coded].cpu().numpy().astype(np.int32),
+                stream.model.Uniform(),
+                sizes[coded].cpu().numpy().astype(np.int32),
             )
 
     def data(self) -> bytes:
@@ -113,18 +122,35 @@ class SymbolDecoder:
         kind = torch.from_numpy(
             self._coder.decode(stream.model.Uniform(ESCAPE_CLASSES), count)
         ).long()
-        excess = 1 << kind
-        for shift, sizes in _halves(kind):
+        return (1 << kind) + self.take_bits(kind)
+
+    def take_bits(self, bits: Tensor) -> Tensor:
+        """The numbers that were put with so many bits: int64 of the same shape, `(N,)`."""
+        numbers = torch.zeros_like(bits)
+        for shift, sizes in _halves(bits):
             coded = sizes > 1
-            part = self._decode(stream.model.Uniform(), sizes[coded].numpy().astype(np.int32))
-            excess[coded] += torch.from_numpy(part).long() << shift
-        return excess
+            part = self._decode(stream.model.Uniform(), sizes[coded].cpu().numpy().astype(np.int32))
+            numbers[coded] += torch.from_numpy(part).to(bits.device).long() << shift
+        return numbers
 
     def _decode(self, model: Any, *arguments: Any) -> NDArray[np.int32]:
         try:
             return self._coder.decode(model, *arguments)
         except AssertionError:
             raise UserError("coded symbols that no encoder wrote: the data are damaged") from None
+
+
+class _Models:
+    """The coder's models of tables, each made once: that takes as long as coding 200 symbols."""
+
+    def __init__(self) -> None:
+        self._made: dict[tuple[IntegerTables, int], stream.model.Categorical] = {}
+
+    def of(self, tables: IntegerTables, number: int) -> stream.model.Categorical:
+        key = tables, number
+        if key not in self._made:
+            self._made[key] = model_of(tables.table(number))
+        return self._made[key]
 
 
 def model_of(table: Tensor) -> stream.model.Categorical:
@@ -134,19 +160,6 @@ def model_of(table: Tensor) -> stream.model.Categorical:
     frequencies less 1 come out of that as they were.
     """
     return stream.model.Categorical((table.cpu().numpy() - 1).astype(np.float64), perfect=False)
-
-
-class _Models:
-    """The coder's models, each made once."""
-
-    def __init__(self) -> None:
-        self._made: dict[tuple[int, int], stream.model.Categorical] = {}
-
-    def of(self, tables: IntegerTables, number: int) -> stream.model.Categorical:
-        key = id(tables), number
-        if key not in self._made:
-            self._made[key] = model_of(tables.table(number))
-        return self._made[key]
 
 
 def _small(which: Tensor) -> NDArray[Any]:

@@ -55,11 +55,24 @@ class IntegerLayer(nn.Module):
         return saturated(y + between_levels(self.bias, level))
 
     @torch.no_grad()
-    def _exact(self, x: Tensor, level: Tensor) -> Tensor:
+    def integers(self, level: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """What exact results are made of, float64.
+
+        Args:
+            level: `(B,)`, int64 in units of 1/64.
+
+        Returns:
+            Integer weights `(out, in)`; integer biases `(B, out, 1)`, in units of products; the
+            powers of two by which sums become activations, `(out, 1)`.
+        """
         unit = self._units()
         weight = (self.weight / unit).round().clamp(-_LARGEST_WEIGHT, _LARGEST_WEIGHT)
         bias = (saturated(self.bias).double() * FRACTION / unit.T).round()
-        sums = weight @ x.flatten(2) + between_levels(bias, level).flatten(2)
+        return weight, between_levels(bias, level).flatten(2), unit
+
+    def _exact(self, x: Tensor, level: Tensor) -> Tensor:
+        weight, bias, unit = self.integers(level)
+        sums = weight @ x.flatten(2) + bias
         return saturated((sums * unit + 0.5).floor().reshape(len(x), -1, *x.shape[2:]))
 
     def _units(self) -> Tensor:

@@ -97,13 +97,14 @@ class Codec(nn.Module, ABC):
         """
 
     def forward(self, x: Tensor) -> tuple[Tensor, Coded]:
+        aligned = padded(x, self.alignment)
         if self.training:
             level = random_levels(len(x), x.device)
-            y_hat, bits = self.estimate(self._latents(x, level), level)
+            y_hat, bits = self.estimate(self._latents(aligned, level), level)
         else:
             level = every_level(len(x), x.device)
             spent = Spent(len(x))
-            y_hat = in_units(self.encode(self._latents(x, level), level, spent.put_lanes))
+            y_hat = in_units(self.encode(self._latents(aligned, level), level, spent.put_lanes))
             bits = spent.bits()
         x_hat = self.synthesis(self.gains.undo(y_hat, level), level)
         return x_hat[..., : x.shape[-2], : x.shape[-1]], Coded(bits, level / (LEVELS - 1))
@@ -119,12 +120,8 @@ class Codec(nn.Module, ABC):
         Raises:
             UserError: there is no such quality, or pixels are not finite.
         """
-        level = level_of(quality, x.device)
-        if not x.isfinite().all():
-            raise UserError("the image has pixels that are not finite: fill them before coding")
-        encoder = SymbolEncoder()
-        self.encode(self._latents(x, level), level, encoder.put_lanes)
-        return encoder.data()
+        y = self.latents(padded(x, self.alignment), quality)
+        return self.compress_latents(y, quality)[0]
 
     @torch.no_grad()
     def decompress(self, data: bytes, quality: float, height: int, width: int) -> Tensor:
@@ -133,21 +130,58 @@ class Codec(nn.Module, ABC):
         Raises:
             UserError: there is no such quality, or the bytes cannot be from `compress`.
         """
-        level = level_of(quality, self.scale_tables.counts.device)
-        y_hat = in_units(self.decompress_latents(data, quality, height, width))
-        x_hat = self.synthesis(self.gains.undo(y_hat, level), level)
-        return x_hat[..., :height, :width]
+        latents = self.decompress_latents(data, quality, height, width)
+        return self.image(latents, quality)[..., :height, :width]
+
+    @torch.no_grad()
+    def latents(self, x: Tensor, quality: float) -> Tensor:
+        """Latents of an image `(1, 1, H, W)`, not rounded: `(1, latents, h, w)`, float32.
+
+        One place for each 16x16 pixels, of which the last ones are filled up.
+
+        Raises:
+            UserError: there is no such quality, or pixels are not finite.
+        """
+        level = level_of(quality, x.device)
+        if not x.isfinite().all():
+            raise UserError("the image has pixels that are not finite: fill them before coding")
+        return self._latents(padded(x, BLOCK), level)
+
+    @torch.no_grad()
+    def compress_latents(self, y: Tensor, quality: float) -> tuple[bytes, Tensor]:
+        """Latents as bytes, and what `decompress_latents` makes of these.
+
+        Args:
+            y: `(1, latents, h, w)`; h and w such that 16 times as many pixels are aligned.
+            quality: as in `latents`.
+        """
+        encoder = SymbolEncoder()
+        y_hat = self.encode(y, level_of(quality, y.device), encoder.put_lanes)
+        return encoder.data(), y_hat
 
     @torch.no_grad()
     def decompress_latents(self, data: bytes, quality: float, height: int, width: int) -> Tensor:
-        """The rounded latents of `decompress`: the same integers on every machine, float64."""
+        """The rounded latents of `decompress`: the same integers on every machine, float64.
+
+        Args:
+            data: from `compress`.
+            quality: that was given there.
+            height: of the image, in pixels, of which all padded ones are coded too.
+            width: likewise.
+        """
         level = level_of(quality, self.scale_tables.counts.device)
         decoder = SymbolDecoder(data)
         rows, columns = (-(-side // self.alignment) * self.alignment for side in (height, width))
         return self.decode((rows // BLOCK, columns // BLOCK), in_steps(level), decoder.take)
 
+    @torch.no_grad()
+    def image(self, y_hat: Tensor, quality: float) -> Tensor:
+        """The image of exact latents `(1, latents, h, w)`: `(1, 1, 16 h, 16 w)`, float32."""
+        level = level_of(quality, y_hat.device)
+        return self.synthesis(self.gains.undo(in_units(y_hat), level), level)
+
     def _latents(self, x: Tensor, level: Tensor) -> Tensor:
-        return self.gains(self.analysis(padded(x, self.alignment), level), level)
+        return self.gains(self.analysis(x, level), level)
 
 
 class Spent:

@@ -39,6 +39,9 @@ class Analysis(nn.Module):
     """Image `(B, 1, H, W)`, sides multiples of 16 -> latents `(B, latents, H/16, W/16)`.
 
     The linear path starts as the lowest frequencies of a 16x16 DCT, the other one near zero.
+
+    Attributes:
+        reach: how many 16x16 blocks around tell about a latent.
     """
 
     def __init__(self, latents: int, width: int, depth: int) -> None:
@@ -47,6 +50,7 @@ class Analysis(nn.Module):
         self.enter = nn.Conv2d(_BAND**2, width, 1, bias=False)
         self.levels = nn.Parameter(torch.zeros(LEVELS, width))
         self.blocks = nn.Sequential(*(ResidualBlock(width) for _ in range(depth)))
+        self.reach = _reach(depth)
         self.halve = nn.Conv2d(width, 2 * width, 2, stride=2)
         self.leave = nn.Conv2d(2 * width, latents, 1, bias=False)
         nn.init.normal_(self.leave.weight, std=1e-3)
@@ -63,6 +67,9 @@ class Synthesis(nn.Module):
     """Latents `(B, latents, h, w)` -> image `(B, 1, 16 h, 16 w)`, float32, not clamped.
 
     Mirrors `Analysis`.
+
+    Attributes:
+        reach: how many latents around tell about a 16x16 block.
     """
 
     def __init__(self, latents: int, width: int, depth: int) -> None:
@@ -71,6 +78,7 @@ class Synthesis(nn.Module):
         self.enter = nn.Conv2d(latents, 4 * width, 1, bias=False)
         self.levels = nn.Parameter(torch.zeros(LEVELS, 4 * width))
         self.blocks = nn.Sequential(*(ResidualBlock(width) for _ in range(depth)))
+        self.reach = _reach(depth)
         self.leave = nn.Conv2d(width, _BAND**2, 1, bias=False)
         nn.init.normal_(self.leave.weight, std=1e-3)
 
@@ -79,6 +87,11 @@ class Synthesis(nn.Module):
         inside = self.leave(self.blocks(functional.pixel_shuffle(inside, 2)))
         image = functional.pixel_shuffle(self.linear(y), BLOCK)
         return image + functional.pixel_shuffle(inside, _BAND) + 0.5
+
+
+def _reach(depth: int) -> int:
+    """In 16x16 blocks, of so many 3x3 convolutions on 8x8 ones."""
+    return -(-depth // 2)
 
 
 class _Linear(nn.Module):

@@ -1,0 +1,187 @@
+"""Quantisation of pixels to numbered cells that none of them is farther from than allowed."""
+
+import decimal
+from dataclasses import dataclass
+from fractions import Fraction
+from functools import cached_property
+
+import numpy as np
+from numpy.typing import NDArray
+
+from sar_codec.coding.rulers import EvenRuler, Ruler, UnevenRuler
+from sar_codec.data.scaling import DECIBELS_PER_DECADE, Quantity
+from sar_codec.errors import UserError
+
+Integers = NDArray[np.int64]
+
+LEAST_ERROR_DB = 0.001
+LARGEST_ERROR_DB = 20.0
+# Widths are multiples of 2^-20 dB.
+WIDTH_STEPS = 2**20
+# Twice what a written value may be off: rounding to float32 moves power and amplitude by 2^-24 of
+# their size, 5e-7 dB at most, and decibels below 512 by 2^-16. A logarithm that another machine
+# rounds otherwise is off by 1e-13 dB.
+_MARGIN_DB = {"power": 2.0**-17, "amplitude": 2.0**-17, "db": 2.0**-14}
+_LARGEST_DB = 512
+_INTEGERS = ("uint8", "uint16", "int16")
+_FLOATS = ("float32", "float64")
+_LARGEST_CELL = 2**30
+# Digits of what is computed exactly.
+_DIGITS = decimal.Context(prec=60)
+
+
+@dataclass(frozen=True)
+class Cells:
+    """A rule that numbers cells of pixel values, each of whose members is near one value of it.
+
+    Floating point data have cells of one width in decibels, a hair below twice the error, and are
+    written as float32. Integers have cells of integers: from its first member, a cell's value is
+    the largest integer near enough, and its end the largest near enough to that. 0 is a cell of
+    its own, and without any error so is each integer.
+
+    Cells, and their values, are the same on every machine.
+
+    Args:
+        dtype: of the data.
+        quantity: of the data.
+        max_error_db: what no pixel's decibels may be off by more than; 0 for integers only.
+
+    Raises:
+        UserError: there is no such rule.
+    """
+
+    dtype: str
+    quantity: Quantity
+    max_error_db: float
+
+    def __post_init__(self) -> None:
+        if self.dtype not in (*_INTEGERS, *_FLOATS):
+            raise UserError(
+                f"pixels of {self.dtype}: expected one of {', '.join((*_INTEGERS, *_FLOATS))}"
+            )
+        if self.quantity not in _MARGIN_DB:
+            raise UserError(f"quantity={self.quantity}: expected power, amplitude or db")
+        if self.is_integer and self.quantity == "db":
+            raise UserError(
+                f"decibels in {self.dtype}: expected floating point; convert them, or give the "
+                "quantity that the integers are"
+            )
+        error = self.max_error_db
+        if not LEAST_ERROR_DB <= error <= LARGEST_ERROR_DB and not (error == 0 and self.is_integer):
+            raise UserError(
+                f"max_error_db={error} for {self.dtype}: expected {LEAST_ERROR_DB} to "
+                f"{LARGEST_ERROR_DB}, or 0 for integers"
+            )
+
+    @property
+    def is_integer(self) -> bool:
+        """Whether the data are integers."""
+        return self.dtype in _INTEGERS
+
+    def to_cells(self, pixels: NDArray[np.generic], valid: NDArray[np.bool_]) -> Integers:
+        """The cell of each pixel, int64; 0 for those that are not valid.
+
+        Args:
+            pixels: of any shape.
+            valid: of the same shape.
+
+        Raises:
+            UserError: valid pixels have no decibels, or the data are of another type.
+        """
+        if str(pixels.dtype) != self.dtype:
+            raise UserError(f"pixels of {pixels.dtype}: expected {self.dtype}; convert them")
+        if self.is_integer:
+            self._check(valid, pixels.astype(np.int64) < 0, "negative")
+            return np.where(valid, self._cell_of[np.where(valid, pixels, 0)], 0)
+        values = np.where(valid, pixels, 1).astype(np.float64)
+        if self.quantity == "db":
+            self._check(valid, ~(np.abs(values) <= _LARGEST_DB), f"not within {_LARGEST_DB} dB")
+            decibels = values
+        else:
+            normal = np.finfo(np.float32)
+            outside = ~((values >= float(normal.tiny)) & (values <= float(normal.max)))
+            self._check(valid, outside, "no positive normal float32")
+            decibels = np.log10(values) * DECIBELS_PER_DECADE[self.quantity]
+        numbers = np.round(decibels * (WIDTH_STEPS / self.width_steps)).astype(np.int64)
+        return np.where(valid, numbers, 0)
+
+    def to_pixels(self, cells: Integers) -> NDArray[np.generic]:
+        """The values of cells: of the data's type if integers, else float32."""
+        if self.is_integer:
+            return self._value_of[np.clip(cells, 0, len(self._value_of) - 1)].astype(self.dtype)
+        cells = np.clip(cells, -_LARGEST_CELL, _LARGEST_CELL)
+        # Once for each cell that occurs: decibels are few, powers are slow.
+        lowest = int(cells.min(initial=0))
+        if int(cells.max(initial=0)) - lowest < max(cells.size, 2**16):
+            values = self._values(np.arange(lowest, int(cells.max(initial=0)) + 1))
+            return values[cells - lowest]
+        numbers, places = np.unique(cells, return_inverse=True)
+        return self._values(numbers)[places].reshape(cells.shape)
+
+    @cached_property
+    def width_steps(self) -> int:
+        """Width of the cells of floating point data, in units of 2^-20 dB."""
+        margin = Fraction(_MARGIN_DB[self.quantity])
+        return int((2 * Fraction(self.max_error_db) - margin) * WIDTH_STEPS)
+
+    @cached_property
+    def ruler(self) -> Ruler:
+        """Where the cells lie in decibels, and how wide they are."""
+        if not self.is_integer:
+            return EvenRuler(self.width_steps, WIDTH_STEPS)
+        return UnevenRuler(self._value_of, DECIBELS_PER_DECADE[self.quantity])
+
+    @cached_property
+    def _value_of(self) -> Integers:
+        return self._greedy[0]
+
+    @cached_property
+    def _cell_of(self) -> Integers:
+        """The cell of each integer from 0 on."""
+        ends = self._greedy[1]
+        return np.searchsorted(ends, np.arange(ends[-1] + 1))
+
+    @cached_property
+    def _greedy(self) -> tuple[Integers, Integers]:
+        """The value and the last member of each cell."""
+        largest = int(np.iinfo(self.dtype).max)
+        if self.max_error_db == 0:
+            return np.arange(largest + 1), np.arange(largest + 1)
+        # 10^(error / 20), rounded down, times 2^64: what it takes for near enough is so.
+        exponent = Fraction(self.max_error_db) / int(DECIBELS_PER_DECADE[self.quantity])
+        ratio = int(_power_of_ten(exponent, decimal.ROUND_FLOOR) * 2**64)
+        values, ends = [0], [0]
+        while ends[-1] < largest:
+            values.append(min((ends[-1] + 1) * ratio >> 64, largest))
+            ends.append(min(values[-1] * ratio >> 64, largest))
+        return np.array(values), np.array(ends)
+
+    def _values(self, numbers: Integers) -> NDArray[np.float32]:
+        decibels = numbers * (self.width_steps / WIDTH_STEPS)
+        if self.quantity == "db":
+            return decibels.astype(np.float32)
+        normal = np.finfo(np.float32)
+        decade = DECIBELS_PER_DECADE[self.quantity]
+        with np.errstate(over="ignore", under="ignore"):
+            powers = np.power(10.0, np.clip(decibels / decade, -60, 60))
+            low, high = ((powers * (1 + sign * 2.0**-48)).astype(np.float32) for sign in (-1, 1))
+        # Where the rounding to float32 hangs on the last bits, which machines may disagree on.
+        for place in np.flatnonzero(low != high):
+            exponent = Fraction(int(numbers[place]) * self.width_steps, WIDTH_STEPS * int(decade))
+            low[place] = np.float32(float(_power_of_ten(exponent, decimal.ROUND_HALF_EVEN)))
+        return np.clip(low, 0, normal.max)
+
+    def _check(self, valid: NDArray[np.bool_], bad: NDArray[np.bool_], what: str) -> None:
+        if count := int((valid & bad).sum()):
+            raise UserError(
+                f"{count} valid pixels are {what}: they have no place in decibels; "
+                "mark them as not valid"
+            )
+
+
+def _power_of_ten(exponent: Fraction, rounding: str) -> decimal.Decimal:
+    context = decimal.Context(prec=_DIGITS.prec, rounding=rounding)
+    power = context.divide(
+        decimal.Decimal(exponent.numerator), decimal.Decimal(exponent.denominator)
+    )
+    return context.power(10, power)

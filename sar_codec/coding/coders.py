@@ -1,0 +1,99 @@
+"""The two ways in which the pixels of a tile are coded: by a network, and to a maximum error."""
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from sar_codec.coding import bounded
+from sar_codec.coding.about import Header
+from sar_codec.coding.cells import Cells
+from sar_codec.coding.layout import crc32c
+from sar_codec.coding.lossy import Network
+from sar_codec.coding.parts import Method, Part
+from sar_codec.coding.pixels import filled, pack_exceptions
+from sar_codec.coding.power import pack_gains
+from sar_codec.coding.tiling import Window
+from sar_codec.models.interlaced import Interlaced
+
+
+@dataclass(frozen=True)
+class QualityCoder:
+    """Codes tiles by a network, at a quality.
+
+    Attributes:
+        network: a trained codec.
+        quality: from 1, the smallest files, to 8.
+        keeps_power: whether gains keep blocks' mean power; else the error in dB is least.
+    """
+
+    network: Network
+    quality: float
+    keeps_power: bool = True
+
+    @property
+    def margin(self) -> int:
+        return self.network.encoding_margin
+
+    def encode(
+        self,
+        header: Header,
+        band: int,
+        pixels: NDArray[Any],
+        valid: NDArray[np.bool_],
+        tile: Window,
+    ) -> tuple[Part, int]:
+        decibels = header.stored(band).to_decibels(pixels)
+        decibels[~valid] = np.nan
+        inner = tile.within(Window(0, 0, *decibels.shape))
+        wanted = decibels[inner]
+        is_coded = np.isfinite(wanted)
+        exceptions = pack_exceptions(pixels[inner], is_coded)
+        if not is_coded.any():
+            return Part(Method.NOTHING, exceptions, b"", b""), 0
+        shifted = filled(decibels + np.float32(header.about.shift_db[band]))
+        coded = self.network.encode(shifted, tile, self.quality)
+        gains = b""
+        if self.keeps_power:
+            found = self.network.image(coded.latents, self.quality)[: tile.height, : tile.width]
+            gains = pack_gains(wanted, found - np.float32(header.about.shift_db[band]))
+        return Part(Method.NETWORK, exceptions, gains, coded.data), coded.check
+
+
+@dataclass(frozen=True)
+class BoundedCoder:
+    """Codes tiles such that no valid pixel is off by more than a maximum error.
+
+    Attributes:
+        model: that predicts pixels by those around.
+        cells: of the file's type of pixels.
+    """
+
+    model: Interlaced
+    cells: Cells
+
+    @property
+    def margin(self) -> int:
+        return 0
+
+    def encode(
+        self,
+        header: Header,
+        band: int,
+        pixels: NDArray[Any],
+        valid: NDArray[np.bool_],
+        tile: Window,
+    ) -> tuple[Part, int]:
+        is_coded = valid & np.isfinite(header.stored(band).to_decibels(pixels))
+        exceptions = pack_exceptions(pixels, is_coded)
+        if not is_coded.any():
+            return Part(Method.NOTHING, exceptions, b"", b""), 0
+        numbers = self.cells.to_cells(pixels, is_coded)
+        data = bounded.encode(numbers, is_coded, self.cells, self.model)
+        return Part(Method.CELLS, exceptions, b"", data), cells_check(numbers, is_coded)
+
+
+def cells_check(numbers: NDArray[np.int64], is_coded: NDArray[np.bool_]) -> int:
+    """CRC32C of cells, as little-endian integers of 32 bits, without those that are not coded."""
+    return crc32c(np.where(is_coded, numbers, 0).astype("<i4").tobytes())

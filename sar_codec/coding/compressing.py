@@ -1,0 +1,150 @@
+"""A raster to a .sarc file, tile by tile."""
+
+from collections import deque
+from collections.abc import Callable
+from concurrent.futures import Future, ThreadPoolExecutor
+from typing import Any, NamedTuple, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from sar_codec.coding.about import Header
+from sar_codec.coding.container import Writer
+from sar_codec.coding.layout import crc32c
+from sar_codec.coding.parts import Part, pack_validity
+from sar_codec.coding.threads import one_thread_each
+from sar_codec.coding.tiling import Window
+from sar_codec.data.description import Description
+
+_AHEAD = 3  # tiles that wait for each worker
+
+
+class Source(Protocol):
+    """A raster that is read window by window; `data.georaster.Input` is one."""
+
+    description: Description
+
+    def read(
+        self, row: int, column: int, height: int, width: int
+    ) -> tuple[NDArray[Any], NDArray[np.bool_]]: ...
+    def read_mask(self, row: int, column: int, height: int, width: int) -> NDArray[np.bool_]: ...
+    def read_alpha(self, row: int, column: int, height: int, width: int) -> NDArray[Any]: ...
+
+
+class TileCoder(Protocol):
+    """What codes the pixels of tiles.
+
+    Attributes:
+        margin: how many pixels around a tile tell about how it is coded.
+    """
+
+    @property
+    def margin(self) -> int: ...
+
+    def encode(
+        self,
+        header: Header,
+        band: int,
+        pixels: NDArray[Any],
+        valid: NDArray[np.bool_],
+        tile: Window,
+    ) -> tuple[Part, int]:
+        """The part of a band, and the check of its symbols.
+
+        Args:
+            header: of the file.
+            band: counted from 0 without the alpha band.
+            pixels: of the tile and what is around it, `(h, w)`.
+            valid: likewise.
+            tile: where the tile is in them.
+        """
+        ...
+
+
+class _Piece(NamedTuple):
+    """A tile and what is around it, `(bands, h, w)`; mask and alpha of the tile alone."""
+
+    pixels: NDArray[Any]
+    valid: NDArray[np.bool_]
+    tile: Window
+    mask: NDArray[np.bool_] | None
+    alpha: NDArray[Any] | None
+
+
+def compress(
+    source: Source,
+    writer: Writer,
+    header: Header,
+    coder: TileCoder,
+    workers: int,
+    progress: Callable[[int], object],
+) -> None:
+    """Codes all tiles of a raster and finishes the file.
+
+    Args:
+        source: the raster; only this thread reads it.
+        writer: of the file.
+        header: of the file.
+        coder: of tiles.
+        workers: threads that code.
+        progress: is told of each tile how many pixels all bands of it have.
+    """
+    tiling, bands = header.tiling, len(header.raster.measured)
+    with ThreadPoolExecutor(workers, initializer=one_thread_each) as pool:
+        waiting: deque[tuple[Window, Future[list[tuple[bytes, int]]]]] = deque()
+
+        def write_first() -> None:
+            window, coded = waiting.popleft()
+            for payload, check in coded.result():
+                writer.add_tile(payload, check)
+            progress(bands * window.height * window.width)
+
+        try:
+            for tile in range(tiling.count):
+                window = tiling.window(tile)
+                piece = _read(source, header, window, coder.margin)
+                waiting.append((window, pool.submit(_coded, header, coder, piece)))
+                if len(waiting) == _AHEAD * workers:
+                    write_first()
+            while waiting:
+                write_first()
+        except BaseException:
+            pool.shutdown(wait=True, cancel_futures=True)
+            raise
+    writer.finish(header.to_json())
+
+
+def _read(source: Source, header: Header, window: Window, margin: int) -> _Piece:
+    raster = header.raster
+    around = window.grown(margin, raster.height, raster.width)
+    pixels, valid = source.read(*around)
+    tile = Window(window.row - around.row, window.column - around.column, *window[2:])
+    mask = source.read_mask(*window) if raster.has_mask else None
+    alpha = source.read_alpha(*window) if raster.alpha is not None else None
+    return _Piece(pixels, valid, tile, mask, alpha)
+
+
+def _coded(header: Header, coder: TileCoder, piece: _Piece) -> list[tuple[bytes, int]]:
+    parts = []
+    for band, (pixels, valid) in enumerate(zip(piece.pixels, piece.valid, strict=True)):
+        shown = _without_hidden(header, band, pixels, valid)
+        part, check = coder.encode(header, band, shown, valid, piece.tile)
+        parts.append((part.pack(), check))
+    if header.has_validity:
+        validity = pack_validity(piece.mask, piece.alpha)
+        parts.append((validity, crc32c(validity)))
+    return parts
+
+
+def _without_hidden(
+    header: Header, band: int, pixels: NDArray[Any], valid: NDArray[np.bool_]
+) -> NDArray[Any]:
+    """Pixels with nodata, or 0, where a mask hides what they are: that need not be kept."""
+    if not header.has_validity:
+        return pixels
+    stored = header.stored(band)
+    is_nodata = np.isnan(pixels) if pixels.dtype.kind == "f" else np.zeros_like(valid)
+    if stored.nodata is not None:
+        is_nodata |= pixels == stored.nodata
+    fill = 0 if stored.nodata is None else stored.nodata
+    return np.where(valid | is_nodata, pixels, np.array(fill, pixels.dtype))

@@ -1,0 +1,319 @@
+"""Pixels from a .sarc file, of any window, reading no more tiles than it needs."""
+
+import os
+from collections import OrderedDict
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from types import TracebackType
+from typing import Any, NamedTuple, Self
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from sar_codec.coding import bounded
+from sar_codec.coding.about import Header
+from sar_codec.coding.cells import Cells
+from sar_codec.coding.coders import cells_check
+from sar_codec.coding.container import Reader
+from sar_codec.coding.lossy import Network
+from sar_codec.coding.parts import Method, Part, unpack_validity
+from sar_codec.coding.pixels import unpack_exceptions
+from sar_codec.coding.power import gain_db
+from sar_codec.coding.threads import cores, one_thread_each
+from sar_codec.coding.tiling import Window
+from sar_codec.errors import UserError
+from sar_codec.models.autoencoder import BLOCK
+from sar_codec.models.interlaced import Interlaced
+
+MOST_PIXELS = 10**9
+
+# The header's `model` -> the network that has this id.
+FindNetwork = Callable[[str], "Network | Bounded"]
+
+
+class Bounded(NamedTuple):
+    """A trained model for a bounded error, and the SHA-256 of its weights."""
+
+    model: Interlaced
+    id: str
+
+
+class _Symbols(NamedTuple):
+    """A decoded part of a tile: latents `(1, latents, h, w)`, or cells `(h, w)`."""
+
+    part: Part
+    is_coded: NDArray[np.bool_]
+    others: NDArray[Any]
+    decoded: Tensor | NDArray[np.int64] | None
+
+
+class Image:
+    """A .sarc file that is open for reading windows; to be used as a context.
+
+    Args:
+        path: of the file.
+        find: gives the network that the file needs.
+        workers: threads that decode; None: one a core.
+        most_pixels: of all bands, that the file may have.
+        on_damage: is told of each tile that cannot be decoded, and why; its pixels are then
+            nodata, or 0. None: a `UserError` is raised.
+
+    Attributes:
+        header: what the file says of its image.
+
+    Raises:
+        UserError: it cannot be read, is no .sarc file, is damaged, newer than this program or
+            larger than `most_pixels`, or needs another network.
+    """
+
+    header: Header
+
+    def __init__(
+        self,
+        path: str | os.PathLike[str],
+        find: FindNetwork,
+        workers: int | None = None,
+        most_pixels: int = MOST_PIXELS,
+        on_damage: Callable[[int, UserError], object] | None = None,
+    ) -> None:
+        self._path = Path(path)
+        self._file = Reader(path)
+        try:
+            self.header = open_header(self._file, self._path, most_pixels)
+            about = self.header.about
+            self._network = find(about.model)
+            if isinstance(self._network, Network) != (about.mode == "quality"):
+                raise UserError(f"{path}: the model given is not of its kind, {about.mode}")
+            if self._network.id != about.model:
+                raise UserError(
+                    f"{path}: needs the model with the SHA-256 {about.model}, the one given has "
+                    f"{self._network.id}; give the one that it was compressed with, --model FILE"
+                )
+            if about.max_error_db is not None:
+                self._cells = Cells(self.header.raster.dtype, about.quantity, about.max_error_db)
+        except BaseException:
+            self._file.__exit__()
+            raise
+        self._on_damage = on_damage
+        self._pool = ThreadPoolExecutor(workers or cores(), initializer=one_thread_each)
+        self._held: OrderedDict[int, _Symbols | None] = OrderedDict()
+        self._damaged: set[int] = set()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        self._pool.shutdown(wait=True, cancel_futures=True)
+        self._file.__exit__()
+
+    @property
+    def damaged(self) -> int:
+        """How many parts of tiles could not be decoded so far."""
+        return len(self._damaged)
+
+    def read(self, row: int, column: int, height: int, width: int) -> NDArray[Any]:
+        """Pixels of a window, `(bands, height, width)`, without an alpha band.
+
+        Raises:
+            UserError: a tile is damaged.
+            ValueError: the window is not within the image.
+        """
+        window = Window(row, column, height, width)
+        tiling = self.header.tiling
+        if min(window) < 0 or 0 in window[2:] or window.shared_with(tiling.whole) != window:
+            raise ValueError(f"{window} is not within {tiling.height} x {tiling.width} pixels")
+        raster = self.header.raster
+        pixels = np.empty((len(raster.measured), height, width), raster.dtype)
+        margin = self._network.decoding_margin if isinstance(self._network, Network) else 0
+        tiles = list(tiling.touched(window))
+        around = list(tiling.touched(window.grown(margin, tiling.height, tiling.width)))
+        bands = range(len(pixels))
+        self._hold([self._number(tile, band) for tile in around for band in bands])
+
+        def fill(job: tuple[int, int]) -> None:
+            tile, band = job
+            shared = tiling.window(tile).shared_with(window)
+            pixels[band][shared.within(window)] = self._pixels(tile, band, shared)
+
+        list(self._pool.map(fill, [(tile, band) for tile in tiles for band in bands]))
+        return pixels
+
+    def read_validity(
+        self, row: int, column: int, height: int, width: int
+    ) -> tuple[NDArray[np.bool_] | None, NDArray[Any] | None]:
+        """Mask and alpha band of a window, `(height, width)`; None where the raster has none.
+
+        Raises:
+            UserError: a tile is damaged.
+        """
+        raster, tiling = self.header.raster, self.header.tiling
+        window = Window(row, column, height, width)
+        mask = np.zeros((height, width), np.bool_) if raster.has_mask else None
+        dtype = np.dtype(raster.dtype)
+        alpha = np.zeros((height, width), dtype) if raster.alpha is not None else None
+        if not self.header.has_validity:
+            return mask, alpha
+        for tile in tiling.touched(window):
+            whole = tiling.window(tile)
+            shared = whole.shared_with(window)
+            number = self._number(tile, self.header.parts - 1)
+            try:
+                found = unpack_validity(
+                    self._file.tile(number).payload,
+                    (whole.height, whole.width),
+                    raster.has_mask,
+                    None if alpha is None else dtype,
+                )
+            except UserError as error:
+                self._tell(number, error)
+                continue
+            for target, values in zip((mask, alpha), found, strict=True):
+                if target is not None and values is not None:
+                    target[shared.within(window)] = values[shared.within(whole)]
+        return mask, alpha
+
+    def windows(self, rows: int = 1024) -> Iterator[Window]:
+        """Windows that cover the image, from top to bottom; cheap to read in this order."""
+        height, width = self.header.raster.height, self.header.raster.width
+        for row in range(0, height, rows):
+            yield Window(row, 0, min(rows, height - row), width)
+
+    def _number(self, tile: int, part: int) -> int:
+        return tile * self.header.parts + part
+
+    def _hold(self, numbers: list[int]) -> None:
+        """Decodes parts of tiles, and forgets the oldest ones."""
+        missing = [number for number in numbers if number not in self._held]
+        for number, symbols in zip(missing, self._pool.map(self._decode, missing), strict=True):
+            self._held[number] = symbols
+        for number in numbers:
+            self._held.move_to_end(number)
+        # Three rows of tiles: enough to go through an image from top to bottom.
+        most = max(len(numbers), 3 * self.header.tiling.columns * self.header.parts)
+        while len(self._held) > most:
+            self._held.popitem(last=False)
+
+    def _decode(self, number: int) -> _Symbols | None:
+        """What is stored of a tile of one band; None where it is damaged."""
+        tile, band = divmod(number, self.header.parts)
+        window, about = self.header.tiling.window(tile), self.header.about
+        try:
+            payload, check = self._file.tile(number)
+            part = Part.unpack(payload)
+            is_coded, others = unpack_exceptions(
+                part.exceptions, (window.height, window.width), self.header.stored(band).dtype
+            )
+            decoded: Tensor | NDArray[np.int64] | None = None
+            found = 0
+            if part.method == Method.NETWORK and isinstance(self._network, Network):
+                assert about.quality is not None
+                decoded, found = self._network.decode(part.coded, *window[2:], about.quality)
+                if part.gains:
+                    gain_db(part.gains, (window.height, window.width))
+            elif part.method == Method.CELLS and isinstance(self._network, Bounded):
+                decoded = bounded.decode(part.coded, is_coded, self._cells, self._network.model)
+                found = cells_check(decoded, is_coded)
+            elif part.method != Method.NOTHING or is_coded.any():
+                raise UserError("a tile that is coded otherwise than the header says")
+            if found != check:
+                raise UserError("decodes to other symbols than were coded")
+        except UserError as error:
+            self._tell(number, error)
+            return None
+        return _Symbols(part, is_coded, others, decoded)
+
+    def _tell(self, number: int, error: UserError) -> None:
+        message = str(error) if str(self._path) in str(error) else f"{self._path}: {error}"
+        told = UserError(f"{message} (tile {number})" if "tile" not in message else message)
+        self._damaged.add(number)
+        if self._on_damage is None:
+            raise told
+        self._on_damage(number, told)
+
+    def _pixels(self, tile: int, band: int, shared: Window) -> NDArray[Any]:
+        """Pixels of a window within a tile, of one band."""
+        whole = self.header.tiling.window(tile)
+        inside = shared.within(whole)
+        stored = self.header.stored(band)
+        symbols = self._held[self._number(tile, band)]
+        if symbols is None:
+            fill = 0 if stored.nodata is None else stored.nodata
+            return np.full(shared[2:], fill, stored.dtype)
+        if isinstance(symbols.decoded, Tensor):
+            pixels = stored.to_pixels(self._decibels(tile, band, shared, symbols.part.gains))
+        elif symbols.decoded is not None:
+            pixels = self._cells.to_pixels(symbols.decoded[inside]).astype(stored.dtype)
+        else:
+            pixels = np.zeros(shared[2:], stored.dtype)
+        if len(symbols.others):
+            kept = np.zeros(symbols.is_coded.shape, stored.dtype)
+            kept[~symbols.is_coded] = symbols.others
+            pixels = np.where(symbols.is_coded[inside], pixels, kept[inside])
+        return pixels
+
+    def _decibels(self, tile: int, band: int, shared: Window, gains: bytes) -> NDArray[np.float32]:
+        network, about = self._network, self.header.about
+        assert isinstance(network, Network) and about.quality is not None
+        whole = self.header.tiling.window(tile)
+        latents, origin = self._latents_around(
+            band,
+            shared.grown(
+                network.decoding_margin, self.header.tiling.height, self.header.tiling.width
+            ),
+        )
+        image = network.image(latents, about.quality)
+        row, column = shared.row - BLOCK * origin[0], shared.column - BLOCK * origin[1]
+        decibels = image[row : row + shared.height, column : column + shared.width]
+        decibels = decibels - np.float32(about.shift_db[band])
+        if gains:
+            decibels += gain_db(gains, (whole.height, whole.width))[shared.within(whole)]
+        return decibels
+
+    def _latents_around(self, band: int, window: Window) -> tuple[Tensor, tuple[int, int]]:
+        """Latents of all blocks that a window touches, and the row and column of the first."""
+        top, left = window.row // BLOCK, window.column // BLOCK
+        bottom = -(-(window.row + window.height) // BLOCK)
+        right = -(-(window.column + window.width) // BLOCK)
+        wanted = Window(top, left, bottom - top, right - left)
+        latents: Tensor | None = None
+        for tile in self.header.tiling.touched(window):
+            symbols = self._held[self._number(tile, band)]
+            if symbols is None or not isinstance(symbols.decoded, Tensor):
+                continue  # nothing there: zeros, as beyond the image's edges
+            place = self.header.tiling.window(tile)
+            has = Window(place.row // BLOCK, place.column // BLOCK, *symbols.decoded.shape[2:])
+            shared = has.shared_with(wanted)
+            if latents is None:
+                shape = symbols.decoded.shape[:2] + wanted[2:]
+                latents = torch.zeros(shape)
+            rows, columns = shared.within(wanted)
+            latents[:, :, rows, columns] = symbols.decoded[:, :, *shared.within(has)]
+        assert latents is not None
+        return latents, (top, left)
+
+
+def open_header(file: Reader, path: Path, most_pixels: int) -> Header:
+    """The header of a file.
+
+    Raises:
+        UserError: it is damaged, or its image has more than `most_pixels` pixels.
+    """
+    try:
+        header = Header.from_json(file.header, file.tile_count)
+    except UserError as error:
+        raise UserError(f"{path}: {error}") from None
+    pixels = header.raster.height * header.raster.width * len(header.raster.measured)
+    if pixels > most_pixels:
+        raise UserError(
+            f"{path}: {pixels:,} pixels, more than the {most_pixels:,} that are allowed; "
+            "raise --max-pixels if you trust the file"
+        )
+    return header

@@ -1,0 +1,89 @@
+"""Tiles of decibels to bytes and back, by a codec network."""
+
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from sar_codec.coding.layout import crc32c
+from sar_codec.coding.tiling import Window
+from sar_codec.data.scaling import from_unit, to_unit
+from sar_codec.models.autoencoder import BLOCK
+from sar_codec.models.codec import Codec
+
+
+class Encoded(NamedTuple):
+    """A tile's latents: as bytes, the check of them, and as the decoder will have them."""
+
+    data: bytes
+    check: int
+    latents: Tensor
+
+
+@dataclass(frozen=True)
+class Network:
+    """A trained codec and what it needs to be told.
+
+    Attributes:
+        model: in evaluation.
+        id: the SHA-256 of its weights, 64 hex digits.
+        vmin: dB that it knows as 0.
+        vmax: dB that it knows as 1.
+    """
+
+    model: Codec
+    id: str
+    vmin: float
+    vmax: float
+
+    @property
+    def encoding_margin(self) -> int:
+        """How many pixels around a tile tell about its latents."""
+        return BLOCK * self.model.analysis.reach
+
+    @property
+    def decoding_margin(self) -> int:
+        """How many pixels around a tile have latents that tell about its pixels."""
+        return BLOCK * self.model.synthesis.reach
+
+    def encode(self, decibels: NDArray[np.float32], tile: Window, quality: float) -> Encoded:
+        """Codes a tile.
+
+        Args:
+            decibels: of the tile and what is around it, `(h, w)`, finite; above and to the left,
+                `encoding_margin` pixels of it or none.
+            tile: where in that.
+            quality: 1 to 8.
+        """
+        aligned = [side + -side % self.model.alignment for side in tile[2:]]
+        ends = [begin + side for begin, side in zip(tile[:2], aligned, strict=True)]
+        missing = [(0, max(end - side, 0)) for end, side in zip(ends, decibels.shape, strict=True)]
+        x = torch.from_numpy(to_unit(np.pad(decibels, missing, "edge"), self.vmin, self.vmax))
+        rows, columns = (
+            slice(begin // BLOCK, end // BLOCK) for begin, end in zip(tile[:2], ends, strict=True)
+        )
+        latents = self.model.latents(x[None, None], quality)[..., rows, columns]
+        data, y_hat = self.model.compress_latents(latents, quality)
+        return Encoded(data, check_of(y_hat), y_hat.float())
+
+    def decode(self, data: bytes, height: int, width: int, quality: float) -> tuple[Tensor, int]:
+        """The latents of a tile, exact, `(1, latents, h, w)`, float32; and their check.
+
+        Raises:
+            UserError: the data are no tile of that size.
+        """
+        y_hat = self.model.decompress_latents(data, quality, height, width)
+        return y_hat.float(), check_of(y_hat)
+
+    def image(self, latents: Tensor, quality: float) -> NDArray[np.float32]:
+        """The decibels of latents `(1, latents, h, w)`: `(16 h, 16 w)`."""
+        x = self.model.image(latents, quality)[0, 0].float().numpy()
+        return from_unit(x, self.vmin, self.vmax)
+
+
+def check_of(y_hat: Tensor) -> int:
+    """CRC32C of exact latents, in their order, as little-endian integers of 32 bits."""
+    return crc32c(y_hat.clamp(-(2**31), 2**31 - 1).numpy().astype("<i4").tobytes())

@@ -1,0 +1,158 @@
+"""The interlaced network's answers in integers: the same on every machine."""
+
+from typing import NamedTuple, Protocol
+
+import torch
+from torch import Tensor
+
+from sar_codec.entropy.integer import FRACTION, IntegerLayer
+from sar_codec.entropy.skewed import (
+    OCTAVES_BELOW_ONE,
+    PLACES,
+    SCALES,
+    SKEWS,
+    STEPS_AN_OCTAVE,
+    SkewedTables,
+)
+from sar_codec.models.interlaced import LARGEST, LEVELS, LOWEST_LEVEL, Teller
+from sar_codec.models.interlacing import NEAREST
+from sar_codec.models.kernels import SPREAD_STEPS, WEIGHT_STEPS
+
+SPARE = 2  # inputs of a network beside what is around a pixel
+_LARGEST = int(LARGEST * FRACTION)
+# In units of products, or of 1/2 where that is less.
+_LARGEST_SUM = 2**23 - 1
+_LARGEST_BIAS = 2**21
+_LARGEST_ANSWER = 2**15 - 1
+# So many low bits of a cell's number, at most, are coded as they are.
+_MOST_LOW_BITS = 24
+
+
+class Ruler(Protocol):
+    """Cells on a scale of decibels, which are integers in units of 1/32 here."""
+
+    def places(self, decibels: Tensor) -> Tensor: ...
+    def log_widths(self, decibels: Tensor) -> Tensor: ...
+
+
+class Told(NamedTuple):
+    """What is known of pixels before they are, int64, all of one shape.
+
+    Attributes:
+        base: what a cell's number, without its low bits, is compared with.
+        table: of the difference, which is the symbol.
+        low_bits: of the cell's number, that are coded as they are.
+        cell: where the mean lies.
+    """
+
+    base: Tensor
+    table: Tensor
+    low_bits: Tensor
+    cell: Tensor
+
+
+class _Layer(NamedTuple):
+    weight: Tensor
+    bias: Tensor  # and 1/2, so that what is rounded down is rounded
+    least: int
+    largest: int
+
+
+class ExactTeller:
+    """A `Teller` at one level, in integers that float32 holds: in units of 1/32.
+
+    Sums of products are exact, in whichever order, as they stay below 2^23 times what all of them
+    are multiples of. Where a layer's weights are too large for that, what enters it is held within
+    less than what it is trained with.
+
+    Args:
+        teller: the network.
+        nominal: binary logarithm of the width of cells in dB, in units of 1/32.
+    """
+
+    def __init__(self, teller: Teller, nominal: int) -> None:
+        above_lowest = min(max(nominal - LOWEST_LEVEL * FRACTION, 0), (LEVELS - 1) * FRACTION)
+        level = torch.tensor([2 * above_lowest], device=teller.enter.weight.device)
+        # Products of float32 matrices may have been allowed to be less than exact.
+        is_exact = torch.get_float32_matmul_precision() == "highest"
+        self._dtype = torch.float32 if is_exact else torch.float64
+        self._layers = [
+            _exact_layer(layer, level, is_first, self._dtype)
+            for layer, is_first in (
+                (teller.enter, True),
+                (teller.inside, False),
+                (teller.leave, False),
+            )
+        ]
+
+    def __call__(self, known: Tensor, weights: Tensor, spread: int, local: Tensor) -> Tensor:
+        """Mean less the reference, binary logarithm of the scale, in dB, and skew: `(3, N)`.
+
+        Args:
+            known: decibels less the reference, `(places + SPARE, N)`, the last rows free: is
+                overwritten, being most of what there is to move in memory.
+            weights: of the kernel, `(places,)`, in units of 1/128.
+            spread: of the kernel, in units of 1/8.
+            local: binary logarithm of the width of the cells there, less the nominal one, `(N,)`.
+        """
+        places = len(weights)
+        if known.dtype != self._dtype:
+            known = known.to(self._dtype)
+        around = known[:places].clamp_(-_LARGEST, _LARGEST)
+        predicted = weights.to(self._dtype) @ around
+        predicted.div_(WEIGHT_STEPS).add_(0.5).floor_()
+        around.sub_(predicted)
+        known[places] = local
+        known[places + 1] = spread * (FRACTION // SPREAD_STEPS)
+        for layer in self._layers:
+            known.clamp_(layer.least, layer.largest)
+            known = torch.addmm(layer.bias, layer.weight, known).floor_()
+        known.clamp_(-_LARGEST_ANSWER, _LARGEST_ANSWER)
+        known[0] += predicted
+        return known.float()
+
+
+def exact_reference(around: Tensor) -> Tensor:
+    """`kernels.reference` of integers: `(places, N)` -> `(N,)`."""
+    return (around[:NEAREST].sum(0) + NEAREST // 2).div_(NEAREST).floor_()
+
+
+def numbered(
+    mean: Tensor, log_scale: Tensor, skew: Tensor, ruler: Ruler, tables: SkewedTables
+) -> Told:
+    """What to code pixels by.
+
+    Args:
+        mean: in decibels, `(N,)`, integers in units of 1/32, as all.
+        log_scale: binary logarithm of the scale in dB.
+        skew: of the density.
+        ruler: where cells lie.
+        tables: of densities.
+    """
+    octaves = log_scale - ruler.log_widths(mean) + OCTAVES_BELOW_ONE * FRACTION
+    scale = (octaves * STEPS_AN_OCTAVE).div_(FRACTION).add_(0.5).floor_().clamp_min_(0)
+    low_bits = ((scale - (SCALES - 1)) / STEPS_AN_OCTAVE).ceil_().clamp_(0, _MOST_LOW_BITS)
+    scale = (scale - STEPS_AN_OCTAVE * low_bits).clamp_max_(SCALES - 1).long()
+    # A step is 1/5.
+    shape = (skew * 5).div_(FRACTION).add_(0.5 + SKEWS // 2).floor_().clamp_(0, SKEWS - 1).long()
+    place = ruler.places(mean).add_(PLACES // 2)
+    base = cell = place >> 4
+    if low_bits.any():
+        low_bits = low_bits.long()
+        # The middle of a coarse cell is that of those it is made of.
+        place = ((place - (PLACES // 2 << low_bits)) >> low_bits) + PLACES // 2
+        base = place >> 4
+    else:
+        low_bits = torch.zeros_like(cell)
+    return Told(base, tables.number(scale, place & (PLACES - 1), shape), low_bits, cell)
+
+
+def _exact_layer(layer: IntegerLayer, level: Tensor, is_first: bool, dtype: torch.dtype) -> _Layer:
+    weight, bias, unit = layer.integers(level)
+    bias = bias[0].clamp(-_LARGEST_BIAS, _LARGEST_BIAS)
+    # Of each sum that is rounded, 1/2 and the bias included.
+    heaviest = weight.abs().sum(1) + 1
+    room = ((_LARGEST_SUM - bias[:, 0].abs()) / heaviest).floor().min()
+    largest = min(int(room), _LARGEST)
+    least = -largest if is_first else 0  # between layers, activations are rectified
+    return _Layer((weight * unit).to(dtype), (bias * unit + 0.5).to(dtype), least, largest)
