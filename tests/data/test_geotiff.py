@@ -136,6 +136,18 @@ def test_a_mask_is_restored_bit_for_bit(tmp_path: Path, height: int, width: int)
         assert found.nodata == 7
 
 
+def test_a_file_that_has_lost_its_mask_is_refused(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, refused: Refused
+) -> None:
+    monkeypatch.setattr(geotiff, "differences", lambda *_: iter(["has_mask"]))
+    with (
+        refused(r"a.tif: cannot be written \(the mask is not in the file\)"),
+        open_output(tmp_path / "a.tif", PLAIN) as output,
+    ):
+        write(output, SPECKLE[:1])
+    assert in_folder(tmp_path) == []
+
+
 def test_alpha_is_restored_in_all_its_grades(tmp_path: Path) -> None:
     bands = (BAND, replace(BAND, colour="alpha"), replace(BAND, colour="undefined"))
     description = replace(PLAIN, dtype="uint16", bands=bands)
