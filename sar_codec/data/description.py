@@ -141,7 +141,7 @@ class Description:
     bands: Annotated[tuple[BandDescription, ...], MinLen(1), MaxLen(MOST_BANDS + 1)]
     crs: Wkt | None
     transform: tuple[Number, Number, Number, Number, Number, Number] | None
-    ground_points: Annotated[tuple[GroundPoint, ...], MaxLen(100_000)]
+    ground_points: Annotated[tuple[GroundPoint, ...], MaxLen(10_000)]
     ground_points_crs: Wkt | None
     tags: Tags
     nodata: Number | None
@@ -242,18 +242,29 @@ def _first_fault(error: Exception) -> str:
 def differences(wanted: Description, found: Description) -> Iterator[str]:
     """Names of what one description says and another one lacks or says otherwise.
 
-    Tags that only `found` has do not count, nor does how it is laid out in blocks. A first band of
-    undefined colour is as good as a gray one, which GeoTIFF cannot tell apart.
+    Tags that only `found` has do not count, nor does how it is laid out in blocks. Gray is as good
+    as undefined: in a GeoTIFF the first band is gray and others are undefined, if no more is said.
     """
-    ours, theirs = wanted.to_json(), found.to_json()
+    ours, theirs = _comparable(wanted), _comparable(found)
     yield from _differing_tags(ours.pop("tags"), theirs.pop("tags"), "tags")
     for number, (our, their) in enumerate(zip(ours["bands"], theirs["bands"], strict=True), 1):
         yield from _differing_tags(our.pop("tags"), their.pop("tags"), f"bands.{number}.tags")
-        if number == 1 and (our["colour"], their["colour"]) == ("undefined", "gray"):
-            del our["colour"], their["colour"]
         yield from (f"bands.{number}.{name}" for name in our if our[name] != their[name])
     others = [name for name in ours if name not in ("bands", "block", "is_tiled")]
     yield from (name for name in others if ours[name] != theirs[name])
+
+
+def _comparable(description: Description) -> dict[str, Any]:
+    data = description.to_json()
+    for name in ("crs", "ground_points_crs"):
+        if data[name] is not None:
+            # By way of the older WKT, as rasterio reads it from files; another version of GDAL
+            # may have read more.
+            older = CRS.from_wkt(data[name]).to_wkt()
+            data[name] = CRS.from_wkt(older).to_wkt(version="WKT2_2019")
+    for band in data["bands"]:
+        band["colour"] = "undefined" if band["colour"] == "gray" else band["colour"]
+    return data
 
 
 def _differing_tags(ours: dict[str, Any], theirs: dict[str, Any], place: str) -> Iterator[str]:

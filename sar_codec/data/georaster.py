@@ -22,6 +22,7 @@ from sar_codec.data.description import (
     checked,
     is_kept,
 )
+from sar_codec.data.overviews import overview_factors
 from sar_codec.data.raster import (
     cannot_be_opened,
     cannot_be_read,
@@ -43,9 +44,8 @@ class Input:
         description: what it says besides its pixels.
     """
 
-    def __init__(self, dataset: Any) -> None:
-        self._dataset = dataset
-        self.description = _described(dataset)
+    def __init__(self, dataset: Any, description: Description) -> None:
+        self._dataset, self.description = dataset, description
         flags = dataset.mask_flag_enums[self.description.measured[0] - 1]
         # Apart from a real mask, there is the one that NODATA_VALUES, a tag, makes.
         self._is_masked = MaskFlags.per_dataset in flags and MaskFlags.alpha not in flags
@@ -126,8 +126,8 @@ def open_input(path: str | os.PathLike[str]) -> Iterator[Input]:
         UserError: it cannot be opened, or is none of 1 to 4 bands of one real type.
     """
     name = os.fspath(path)
-    with _opened(name) as dataset:
-        yield Input(dataset)
+    with _opened(name) as (dataset, description):
+        yield Input(dataset, description)
 
 
 def describe(path: str | os.PathLike[str]) -> Description:
@@ -147,8 +147,8 @@ def stated_quantity(path: str | os.PathLike[str]) -> Quantity | None:
         UserError: it says different things of different bands, or as `open_input`.
     """
     name = os.fspath(path)
-    with _opened(name) as dataset:
-        stated = {quantity_of_band(dataset, index) for index in _described(dataset).measured}
+    with _opened(name) as (dataset, description):
+        stated = {quantity_of_band(dataset, index) for index in description.measured}
     if len(stated) > 1:
         found = ", ".join(sorted(str(each) for each in stated))
         raise UserError(
@@ -159,7 +159,7 @@ def stated_quantity(path: str | os.PathLike[str]) -> Quantity | None:
 
 
 @contextmanager
-def _opened(name: str) -> Iterator[Any]:
+def _opened(name: str) -> Iterator[tuple[Any, Description]]:
     try:
         with quiet():
             dataset = rasterio.open(name)
@@ -170,9 +170,10 @@ def _opened(name: str) -> Iterator[Any]:
     try:
         try:
             check_length(dataset)
-        except ValueError as error:
+            description = _described(dataset)
+        except GDAL_ERRORS as error:
             raise cannot_be_opened(name, error) from None
-        yield dataset
+        yield dataset, description
     finally:
         dataset.close()
 
@@ -211,7 +212,7 @@ def _described(dataset: Any) -> Description:
         tags=_tags(dataset, 0),
         nodata=dataset.nodatavals[measured[0] - 1],
         has_mask=flags == [MaskFlags.per_dataset],
-        overviews=tuple(factor for factor in dataset.overviews(measured[0]) if factor > 1),
+        overviews=overview_factors(dataset, measured[0]),
         block=dataset.block_shapes[0],
         is_tiled=dataset.block_shapes[0][1] < dataset.width,
     )

@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 import rasterio
 from rasterio.enums import ColorInterp
+from rasterio.errors import RasterioIOError
 
 from sar_codec.data import georaster
 from sar_codec.data.georaster import describe, open_input, stated_quantity
@@ -177,6 +178,20 @@ def test_a_file_that_is_no_raster_is_refused(tmp_path: Path, refused: Refused) -
     (tmp_path / "a.tif").write_text("no raster")
     with refused("a.tif: cannot be opened"):
         describe(tmp_path / "a.tif")
+
+
+def test_a_file_that_opens_but_cannot_be_described_is_refused(
+    write_raster: WriteRaster,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    refused: Refused,
+) -> None:
+    def damaged(*_: object) -> None:
+        raise RasterioIOError("no such overview")
+
+    monkeypatch.setattr(georaster, "overview_factors", damaged)
+    with refused(r"a.tif: cannot be opened \(no such overview\)"):
+        describe(write_raster(tmp_path / "a.tif", numbers(3, 3)))
 
 
 BYTE = '<VRTRasterBand dataType="Byte" band="{}">{}</VRTRasterBand>'
