@@ -6,7 +6,6 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
@@ -15,8 +14,8 @@ from sar_codec.coding.cells import Cells
 from sar_codec.coding.choosing import quality_for, samples, shift_db
 from sar_codec.coding.coders import BoundedCoder, QualityCoder
 from sar_codec.coding.compressing import Source, TileCoder, compress
-from sar_codec.coding.container import Reader, Writer
-from sar_codec.coding.decompressing import MOST_PIXELS, Bounded, Image, open_header
+from sar_codec.coding.container import Writer
+from sar_codec.coding.decompressing import MOST_PIXELS, Bounded, Image
 from sar_codec.coding.pixels import Stored
 from sar_codec.coding.threads import cores
 from sar_codec.coding.tiling import Tiling
@@ -190,27 +189,6 @@ def promises(header: Header) -> dict[str, str]:
     if about.quality is not None:
         tags["SAR_CODEC_QUALITY"] = repr(about.quality)
     return tags
-
-
-def information(source: str | os.PathLike[str]) -> dict[str, Any]:
-    """What a .sarc file says of itself, of what JSON can hold.
-
-    Raises:
-        UserError: it is none, or damaged.
-    """
-    with Reader(source) as file:
-        header = open_header(file, Path(source), 2**62)
-        raster, about = header.raster, header.about
-        size = os.path.getsize(source)
-        pixels = raster.height * raster.width * len(raster.measured)
-        return {
-            "bytes": size,
-            "bits_per_pixel": 8 * size / pixels,
-            "tiles": header.tiling.count,
-            **header.to_json(),
-            "megapixels": pixels / 1e6,
-            "mode": about.mode,
-        }
 
 
 def _quantity(path: str | os.PathLike[str], given: Quantity | None) -> Quantity:

@@ -43,7 +43,7 @@ def network_of(path: Path) -> Network | Bounded:
             f"{path}: a {type(model).__name__}, which makes no bits; give a codec, as "
             "model=hyperprior trains it"
         )
-    model = model.to(memory_format=torch.channels_last)  # type: ignore[call-overload]  # stubs lack it
+    model = model.to(memory_format=torch.channels_last)
     return Network(model, trained.id, *_window(path, trained))
 
 

@@ -1,0 +1,58 @@
+"""What a .sarc file says of itself, for people and for programs."""
+
+import os
+from pathlib import Path
+from typing import Any
+
+from sar_codec.coding.container import Reader
+from sar_codec.coding.decompressing import open_header
+
+
+def information(source: str | os.PathLike[str]) -> dict[str, Any]:
+    """All that a file says, of what JSON can hold.
+
+    Raises:
+        UserError: it is no .sarc file, or damaged.
+    """
+    with Reader(source) as file:
+        header = open_header(file, Path(source), most_pixels=2**62)
+    raster, size = header.raster, os.path.getsize(source)
+    pixels = raster.height * raster.width * len(raster.measured)
+    return {
+        "file": os.fspath(source),
+        "bytes": size,
+        "pixels": pixels,
+        "bits_per_pixel": 8 * size / pixels,
+        "tiles": header.tiling.count,
+        **header.to_json(),
+    }
+
+
+def in_words(found: dict[str, Any]) -> str:
+    """The most important of it, in a few lines."""
+    about, raster = found["about"], found["raster"]
+    if about["mode"] == "quality":
+        promise = f"quality {about['quality']:.4g} of 8"
+    elif about["max_error_db"]:
+        promise = f"no valid pixel off by more than {about['max_error_db']} dB"
+    else:
+        promise = "lossless"
+    bands = [band for band in raster["bands"] if band["colour"] != "alpha"]
+    names = ", ".join(band["name"] or "unnamed" for band in bands)
+    lines = {
+        "file": f"{found['file']}, {found['bytes']:,} bytes",
+        "image": f"{raster['height']} x {raster['width']} pixels of {raster['dtype']}, "
+        f"{about['quantity']}",
+        "bands": f"{len(bands)} ({names})",
+        "coded": f"{promise}, {found['bits_per_pixel']:.3f} bits a pixel, {found['tiles']} tiles",
+        "crs": _name_of(raster["crs"] or raster["ground_points_crs"]),
+        "nodata": "none" if raster["nodata"] is None else str(raster["nodata"]),
+        "model": about["model"],
+        "program": about["program"],
+    }
+    return "\n".join(f"{name:8} {value}" for name, value in lines.items())
+
+
+def _name_of(crs: str | None) -> str:
+    """The name in a WKT."""
+    return "none" if crs is None else crs.partition('"')[2].partition('"')[0]
