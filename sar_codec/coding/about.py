@@ -1,5 +1,6 @@
 """What a .sarc file says of the image in it: its header."""
 
+import json
 import math
 from dataclasses import asdict, dataclass
 from typing import Annotated, Any, Literal
@@ -78,7 +79,7 @@ class Header:
         if data.keys() != {"about", "raster"}:
             raise _damaged(f"entries {', '.join(sorted(data))[:100]}, expected about and raster")
         try:
-            about = _ABOUT.validate_python(_tuples(data["about"]))
+            about = _ABOUT.validate_json(json.dumps(data["about"]))
         except ValidationError as error:
             first = error.errors(include_url=False, include_input=False)[0]
             name = ".".join(map(str, first["loc"]))
@@ -122,13 +123,6 @@ class Header:
             raise _damaged(f"scales {scales}")
         if (expected := self.tiling.count * self.parts) != tile_count:
             raise _damaged(f"an image of {expected} parts of tiles, it has {tile_count}")
-
-
-def _tuples(data: Any) -> Any:
-    """JSON's lists as the tuples that they were; only of the outermost entries."""
-    if not isinstance(data, dict):
-        return data
-    return {key: tuple(each) if isinstance(each, list) else each for key, each in data.items()}
 
 
 def _damaged(how: str) -> UserError:
