@@ -105,18 +105,23 @@ class SymbolDecoder:
     def take(self, tables: IntegerTables, which: Tensor) -> Tensor:
         """The symbols that were put with these tables: int64 of the shape of `which`."""
         order, runs = _grouped(_small(which.flatten()))
-        numbers = np.empty(len(order), np.int64)
+        lowest = tables.lowest.tolist()
+        grouped = np.empty(len(order), np.int64)
+        escaped: list[NDArray[np.int64]] = []
         for table, begin, end in runs:
-            run = self._decode(self._models.of(tables, table), end - begin)
-            numbers[order[begin:end]] = run
-        entries = torch.from_numpy(numbers).to(which.device).reshape(which.shape)
-        symbols = tables.symbols(entries, which).long()
-        escaped = (numbers == ESCAPE).nonzero()[0]
-        if len(escaped):
-            at = torch.from_numpy(order[np.isin(order, escaped)]).to(which.device)
+            entries = self._decode(self._models.of(tables, table), end - begin)
+            if not entries.all():
+                escaped.append(begin + (entries == ESCAPE).nonzero()[0])
+            grouped[begin:end] = entries
+            grouped[begin:end] += lowest[table] - 1
+        symbols = np.empty_like(grouped)
+        symbols[order] = grouped
+        found = torch.from_numpy(symbols).to(which.device).reshape(which.shape)
+        if escaped:
+            at = torch.from_numpy(order[np.concatenate(escaped)]).to(which.device)
             excess = self._take_escapes(len(at)).to(which.device)
-            symbols.view(-1)[at] = tables.beyond(excess, which.flatten()[at])
-        return symbols
+            found.view(-1)[at] = tables.beyond(excess, which.flatten()[at])
+        return found
 
     def _take_escapes(self, count: int) -> Tensor:
         kind = torch.from_numpy(

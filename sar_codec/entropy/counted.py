@@ -68,8 +68,8 @@ class CountedTables(nn.Module):
 
     def prices(self, scale_index: Tensor) -> Prices:
         """What symbols of values `(L, n)` with these scale indices, int64, cost."""
-        reach = self.reach[scale_index]
-        middle = self.made_tables.starts[scale_index] + 1 + reach
+        reach = self.reach.float()[scale_index]
+        middle = (self.made_tables.starts[:SCALES] + 1 + self.reach).float()[scale_index]
         bits = -self._shares().log2()
         return Prices(bits.reshape(QUANTISERS, -1), middle, reach)
 

@@ -72,8 +72,10 @@ class IntegerLayer(nn.Module):
 
     def _exact(self, x: Tensor, level: Tensor) -> Tensor:
         weight, bias, unit = self.integers(level)
-        sums = weight @ x.flatten(2) + bias
-        return saturated((sums * unit + 0.5).floor().reshape(len(x), -1, *x.shape[2:]))
+        # Powers of two change no rounding: the same as sums of integers, times the unit at the end.
+        weights = (weight * unit).expand(len(x), -1, -1)
+        y = torch.baddbmm(bias * unit + 0.5, weights, x.flatten(2)).floor_()
+        return y.clamp_(-_LARGEST, _LARGEST).reshape(len(x), -1, *x.shape[2:])
 
     def _units(self) -> Tensor:
         """Powers of two, in units of which each output's weights are at most 128: `(out, 1)`."""

@@ -286,7 +286,8 @@ def out_of_lanes(lanes: Tensor, like: Tensor) -> Tensor:
 def _quantised(values: Tensor, which: Tensor, tables: CountedTables) -> tuple[Tensor, Tensor]:
     """Symbols in lanes, and each one's quantiser."""
     held = in_lanes(values).float().nan_to_num(0).clamp(-_LARGEST_VALUE, _LARGEST_VALUE)
-    symbols = quantised(held, tables.prices(in_lanes(which)))
+    scales = in_lanes(which)
+    symbols = quantised(held, lambda lanes: tables.prices(scales[:, lanes]))
     return symbols, quantisers_of(symbols)
 
 

@@ -58,7 +58,7 @@ def test_prices_are_the_bits_of_tables(fresh: CountedTables) -> None:
     prices = fresh.prices(scales)
     for quantiser in (0, 1):
         for symbol in (-1, 0, 1):
-            found = prices.bits[quantiser][prices.middle + symbol]
+            found = prices.bits[quantiser][(prices.middle + symbol).long()]
             expected = fresh.bits(torch.full_like(scales, symbol), SCALES * quantiser + scales)
             torch.testing.assert_close(found, expected)
 

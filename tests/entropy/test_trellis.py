@@ -27,8 +27,15 @@ def gaussian_prices(shape: tuple[int, ...], scale: float) -> Prices:
         -torch.softmax(-0.5 * ((symbols - symbols.sign() * q / 2) / scale) ** 2, 0).log2()
         for q in (0, 1)
     ]
-    full = torch.full(shape, REACH)
+    full = torch.full(shape, float(REACH))
     return Prices(torch.stack(bits), full, full)
+
+
+def searched(values: Tensor, prices: Prices) -> Tensor:
+    return quantised(
+        values,
+        lambda lanes: Prices(prices.bits, prices.middle[:, lanes], prices.reach[:, lanes]),
+    )
 
 
 def cost(values: Tensor, symbols: Tensor, prices: Prices) -> Tensor:
@@ -43,7 +50,7 @@ def test_no_other_symbols_cost_less(scale: float) -> None:
     torch.manual_seed(0)
     values = scale * torch.randn(4, 50)
     prices = gaussian_prices((4, 50), scale)
-    found = cost(values, quantised(values, prices), prices)
+    found = cost(values, searched(values, prices), prices)
     others = torch.tensor(list(product(range(-2, 3), repeat=4))).T  # (4, 625)
     for lane in range(50):
         near = (others + values[:, lane, None].round()).long()
@@ -58,7 +65,7 @@ def test_gaussian_numbers_take_a_tenth_of_a_bit_less_than_when_rounded(scale: fl
     values = scale * torch.randn(64, 4000)
     prices = gaussian_prices((64, 4000), scale)
     for _ in range(3):  # prices by how often symbols came, as counted tables have them
-        symbols = quantised(values, prices)
+        symbols = searched(values, prices)
         quantisers = quantisers_of(symbols)
         counts = torch.zeros(2, 2 * REACH + 1)
         at = quantisers.flatten(), (symbols + REACH).flatten()
@@ -94,7 +101,7 @@ def test_zeros_stay_zeros_and_far_values_stay_near() -> None:
     prices = gaussian_prices((64, 3), scale_of(torch.tensor(0.0)).item())
     values = torch.zeros(64, 3)
     values[5, 1], values[7, 2] = 1e6, -1e6
-    symbols = quantised(values, prices)
+    symbols = searched(values, prices)
     assert not symbols[:, 0].any()
     points = half_points(symbols, quantisers_of(symbols)) / 2
     assert (points - values).abs().max() <= 1
@@ -102,4 +109,4 @@ def test_zeros_stay_zeros_and_far_values_stay_near() -> None:
 
 
 def test_no_values_at_all_give_no_symbols() -> None:
-    assert quantised(torch.zeros(64, 0), gaussian_prices((64, 0), 1)).shape == (64, 0)
+    assert searched(torch.zeros(64, 0), gaussian_prices((64, 0), 1)).shape == (64, 0)
