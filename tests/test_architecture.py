@@ -15,6 +15,7 @@ LAYERS: dict[str, set[str]] = {
     "config": set(),
     "signals": set(),
     "job_log": set(),
+    "precision": set(),
     "run_lock": {"files"},
     "processes": set(),
     "run_folder": {"files", "processes", "run_lock"},
@@ -32,8 +33,11 @@ LAYERS: dict[str, set[str]] = {
     "entropy": set(),
     "models": {"entropy"},
     "trained": {"files", "training"},
-    "coding": {"data", "entropy", "models", "files"},
-    "training": {"losses", "metrics", "config", "files", "processes", "run_lock", "signals"},
+    "coding": {"data", "entropy", "models", "files", "precision"},
+    "training": {
+        *("losses", "metrics", "config", "files", "precision", "processes", "run_lock"),
+        "signals",
+    },
 }
 PROGRAMS = {"train", "benchmark", "verify_resume", "compare"}
 MODULES = sorted(PACKAGE.rglob("*.py"))

@@ -7,6 +7,7 @@ from typing import Literal
 import torch
 
 from sar_codec.errors import UserError
+from sar_codec.precision import has_native_bf16
 
 Precision = Literal["auto", "fp32", "bf16"]
 
@@ -54,14 +55,6 @@ def pick_precision(precision: Precision, device: torch.device) -> torch.dtype:
     if precision == "auto":
         return torch.bfloat16 if has_native_bf16(device) else torch.float32
     return {"fp32": torch.float32, "bf16": torch.bfloat16}[precision]
-
-
-def has_native_bf16(device: torch.device) -> bool:
-    """Whether the processor multiplies bf16 numbers itself, instead of taking twice the time."""
-    if device.type == "cuda":
-        return torch.cuda.is_bf16_supported(including_emulation=False)
-    # torch.cpu.get_capabilities is public, but came after torch 2.10.
-    return torch.cpu._is_avx512_bf16_supported() or torch.cpu._is_amx_tile_supported()
 
 
 def autocast(device: torch.device, dtype: torch.dtype) -> AbstractContextManager[None]:
