@@ -217,7 +217,7 @@ def estimated(
     """
     scale = scale_of(bounded(index, 0, SCALES - 1))
     with torch.no_grad():
-        which = _table_of(index * FRACTION)
+        which = (index + 0.5).floor().long().clamp(0, SCALES - 1)
         symbols, quantisers = _quantised(y - mean, which, tables)
         numbers = SCALES * quantisers + in_lanes(which)
         bits = tables.bits(symbols, numbers).T.reshape(len(y), -1).sum(1)
@@ -250,7 +250,7 @@ def encoded(y: Tensor, mean: Tensor, index: Tensor, tables: CountedTables, put: 
         put: takes the symbols.
     """
     which = _table_of(index)
-    symbols, quantisers = _quantised(y.double() - mean / FRACTION, which, tables)
+    symbols, quantisers = _quantised(y - mean.float() / FRACTION, which, tables)
     put(symbols, tables.tables, SCALES * quantisers + in_lanes(which))
     return out_of_lanes(half_points(symbols, quantisers), y) * (FRACTION // 2) + mean
 
@@ -297,4 +297,5 @@ def in_units(y_hat: Tensor) -> Tensor:
 
 
 def _table_of(index: Tensor) -> Tensor:
-    return (index / FRACTION + 0.5).floor().long().clamp(0, SCALES - 1)
+    """The nearest whole scale index of exact ones, which are in units of 1/32."""
+    return ((index.int() + FRACTION // 2) // FRACTION).clamp_(0, SCALES - 1).long()
