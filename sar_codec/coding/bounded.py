@@ -177,6 +177,8 @@ def decode(data: bytes, valid: NDArray[np.bool_], cells_of: Cells, model: Interl
     return cells
 
 
+@torch.no_grad()
+@torch.autocast("cpu", enabled=False)
 def _coded(
     valid: Tensor,
     first: int,

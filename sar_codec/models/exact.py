@@ -73,9 +73,7 @@ class ExactTeller:
     def __init__(self, teller: Teller, nominal: int) -> None:
         above_lowest = min(max(nominal - LOWEST_LEVEL * FRACTION, 0), (LEVELS - 1) * FRACTION)
         level = torch.tensor([2 * above_lowest], device=teller.enter.weight.device)
-        # Products of float32 matrices may have been allowed to be less than exact.
-        is_exact = torch.get_float32_matmul_precision() == "highest"
-        self._dtype = torch.float32 if is_exact else torch.float64
+        self._dtype = torch.float32 if _multiplies_float32_in_full() else torch.float64
         self._layers = [
             _exact_layer(layer, level, is_first, self._dtype)
             for layer, is_first in (
@@ -145,6 +143,14 @@ def numbered(
     else:
         low_bits = torch.zeros_like(cell)
     return Told(base, tables.number(scale, place & (PLACES - 1), shape), low_bits, cell)
+
+
+def _multiplies_float32_in_full() -> bool:
+    """Whether nobody has allowed oneDNN to round what it multiplies to bf16.
+
+    float64, which takes twice as long, has no such setting.
+    """
+    return torch.backends.mkldnn.matmul.fp32_precision in ("none", "ieee")
 
 
 def _exact_layer(layer: IntegerLayer, level: Tensor, is_first: bool, dtype: torch.dtype) -> _Layer:

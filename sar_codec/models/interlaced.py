@@ -71,7 +71,10 @@ class Interlaced(nn.Module):
 
     In training each image has cells of a width drawn from the global generator, from 0.07 to 7 dB,
     or is taken as integer amplitudes of a scale that is; in evaluation widths are given by the
-    place in the batch. Bits are those of a formula.
+    place in the batch. Bits are those of a formula. Pixels that are exactly one of the nearest, as
+    resampling to the nearest makes them, cost none here: coding takes their pattern out.
+
+    21,240 parameters by default and 1,844 multiply-adds a pixel.
 
     Args:
         width: channels inside.
