@@ -111,3 +111,5 @@ def test_bytes_that_no_encoder_wrote_are_refused_or_give_some_symbols() -> None:
                 assert "damaged" in str(error)
             else:
                 assert symbols.shape == which.shape
+    with pytest.raises(UserError, match="damaged"):
+        SymbolDecoder(b"\xff" * 8)._take_escapes(3)
