@@ -12,20 +12,19 @@ from torch import Tensor
 
 from sar_codec.coding.cells import Cells, Integers
 from sar_codec.coding.repeats import Repeats, flag_tables, found_repeats
-from sar_codec.coding.rulers import UNIT, Ruler
+from sar_codec.coding.rulers import Ruler
+from sar_codec.coding.tile_kernels import TileKernel, fitted_to_tile, may_have_kernel
 from sar_codec.entropy.coding import SymbolDecoder, SymbolEncoder
 from sar_codec.errors import UserError
 from sar_codec.models.exact import SPARE, ExactTeller, Told, exact_reference, numbered
-from sar_codec.models.interlaced import GRIDS, Interlaced
-from sar_codec.models.interlacing import OFFSETS, Pass, Surroundings, passes
-from sar_codec.models.kernels import SPREAD_STEPS, WEIGHT_STEPS, fitted, plain_kernel
+from sar_codec.models.interlaced import Interlaced
+from sar_codec.models.interlacing import Pass, Surroundings, passes
 
 # Check of the cells, the first cell, binary logarithm of cells' width, what follows.
 _HEAD = struct.Struct("<IihB")
 _KERNELS, _REPEATS = 1, 2
 # Tiles of fewer pixels are not worth the 66 bytes of their kernels.
 _FEWEST_FOR_KERNELS = 10_000
-_PIXELS_OF_A_FIT = 16_384
 # So many pixels at once stay in the cache.
 _PIXELS_AT_ONCE = 8192
 _LARGEST_CELL = 2**30
@@ -42,41 +41,7 @@ class Offered(NamedTuple):
 # they are valid.
 Code = Callable[[Pass, Told, Offered | None], Tensor]
 # A pass, what is around its pixels -> how to predict them.
-Choose = Callable[[Pass, Surroundings], "TileKernel"]
-
-
-class TileKernel(NamedTuple):
-    """A kernel of one pass of a tile.
-
-    Attributes:
-        weights: of places around, `(places,)`, int64 in units of 1/128.
-        spread: in units of 1/8.
-    """
-
-    weights: Tensor
-    spread: int
-
-    @classmethod
-    def plain(cls, kind: int) -> "TileKernel":
-        """The one that is not fitted."""
-        kernel = plain_kernel(1, len(OFFSETS[kind]), torch.device("cpu"))
-        return cls(kernel.weights[0].long(), round(float(kernel.spread) * SPREAD_STEPS))
-
-    @staticmethod
-    def size(kind: int) -> int:
-        """Bytes of `data`."""
-        return len(OFFSETS[kind]) // 2 + 1
-
-    @classmethod
-    def of_bytes(cls, data: bytes) -> "TileKernel":
-        """The inverse of `data`."""
-        numbers = torch.from_numpy(np.frombuffer(data, np.int8).astype(np.int64))
-        return cls(numbers[:-1].repeat_interleave(2), int(numbers[-1]))
-
-    def data(self) -> bytes:
-        """A byte for each pair of opposite places, and one for the spread."""
-        numbers = [*self.weights[::2].tolist(), self.spread]
-        return np.array(numbers, np.int8).tobytes()
+Choose = Callable[[Pass, Surroundings], TileKernel]
 
 
 def encode(cells: Integers, valid: NDArray[np.bool_], cells_of: Cells, model: Interlaced) -> bytes:
@@ -107,7 +72,7 @@ def encode(cells: Integers, valid: NDArray[np.bool_], cells_of: Cells, model: In
     def choose(which: Pass, surroundings: Surroundings) -> TileKernel:
         if not fits:
             return TileKernel.plain(which.kind)
-        kernels.append(_fitted(surroundings, which.of(wanted_db)))
+        kernels.append(fitted_to_tile(surroundings, which.of(wanted_db)))
         return kernels[-1]
 
     def code(which: Pass, told: Told, offered: Offered | None) -> Tensor:
@@ -124,7 +89,8 @@ def encode(cells: Integers, valid: NDArray[np.bool_], cells_of: Cells, model: In
             encoder.put_bits(coded & ((1 << told.low_bits) - 1), told.low_bits)
         return wanted
 
-    _coded(is_valid, first, nominal, ruler, model, repeats, choose, code)
+    with torch.no_grad(), torch.autocast("cpu", enabled=False):
+        _coded(is_valid, first, nominal, ruler, model, repeats, choose, code)
     head = _HEAD.pack(check, first, nominal, fits * _KERNELS | (repeats is not None) * _REPEATS)
     parts = [head, b"" if repeats is None else repeats.data(), *(each.data() for each in kernels)]
     return b"".join([*parts, encoder.data()])
@@ -146,7 +112,7 @@ def decode(data: bytes, valid: NDArray[np.bool_], cells_of: Cells, model: Interl
     kernels = {
         each: TileKernel.of_bytes(reader.take(TileKernel.size(each.kind)))
         for each in passes(*valid.shape)
-        if parts & _KERNELS and _may_have_kernel(each)
+        if parts & _KERNELS and may_have_kernel(each)
     }
     decoder = SymbolDecoder(reader.rest())
 
@@ -168,7 +134,10 @@ def decode(data: bytes, valid: NDArray[np.bool_], cells_of: Cells, model: Interl
         found = coded if counts.all() else found.masked_scatter_(counts, coded)
         return found.clamp_(-_LARGEST_CELL, _LARGEST_CELL)
 
-    cells = _coded(is_valid, first, nominal, cells_of.ruler, model, repeats, choose, code).numpy()
+    ruler = cells_of.ruler
+    with torch.no_grad(), torch.autocast("cpu", enabled=False):
+        decoded = _coded(is_valid, first, nominal, ruler, model, repeats, choose, code)
+    cells: Integers = decoded.numpy()
     if _check_of(cells, valid) != check:
         raise UserError(
             "a tile's cells are not those that were coded: the data are damaged, or were made by "
@@ -177,8 +146,6 @@ def decode(data: bytes, valid: NDArray[np.bool_], cells_of: Cells, model: Interl
     return cells
 
 
-@torch.no_grad()
-@torch.autocast("cpu", enabled=False)
 def _coded(
     valid: Tensor,
     first: int,
@@ -204,7 +171,7 @@ def _coded(
             tellers[id(teller)] = ExactTeller(teller, nominal)
         surroundings = Surroundings(decibels, which)
         kernel = TileKernel.plain(which.kind)
-        if _may_have_kernel(which):
+        if may_have_kernel(which):
             kernel = choose(which, surroundings)
         told = _told(surroundings, tellers[id(teller)], kernel, nominal, ruler, model)
         offered = None
@@ -260,21 +227,6 @@ def _told(
 
 def _where(told: Told, counts: Tensor) -> Told:
     return Told(*(each[counts] for each in told))
-
-
-def _may_have_kernel(which: Pass) -> bool:
-    return which.spacing < 1 << (GRIDS - 1)
-
-
-def _fitted(surroundings: Surroundings, values: Tensor) -> TileKernel:
-    """The kernel for a pass, fitted to some of its rows; values are NaN where not valid."""
-    count = max(_PIXELS_OF_A_FIT // surroundings.columns, 1)
-    step = max(surroundings.rows // count, 1)
-    rows = range(0, surroundings.rows, step)
-    around = torch.cat([surroundings.of_rows(row, row + 1) for row in rows], 2)
-    kernel = fitted(around / UNIT, values[:, ::step] / UNIT)
-    steps = (kernel.weights[0] * WEIGHT_STEPS).long()
-    return TileKernel(steps, round(float(kernel.spread) * SPREAD_STEPS))
 
 
 class _Reader:

@@ -150,7 +150,7 @@ def _multiplies_float32_in_full() -> bool:
 
     float64, which takes twice as long, has no such setting.
     """
-    return torch.backends.mkldnn.matmul.fp32_precision in ("none", "ieee")
+    return torch.backends.mkldnn.matmul.fp32_precision in ("none", "ieee")  # type: ignore[attr-defined]  # stubs lack it
 
 
 def _exact_layer(layer: IntegerLayer, level: Tensor, is_first: bool, dtype: torch.dtype) -> _Layer:

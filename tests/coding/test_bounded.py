@@ -10,7 +10,7 @@ import torch
 from numpy.typing import NDArray
 from test_repeats import resampled
 
-from sar_codec.coding.bounded import TileKernel, decode, encode
+from sar_codec.coding.bounded import decode, encode
 from sar_codec.coding.cells import Cells
 from sar_codec.data.scaling import Quantity
 from sar_codec.errors import UserError
@@ -129,17 +129,6 @@ def test_kernels_follow_where_tiles_are_large(place: str, model: Interlaced) -> 
     pixels[:, 1:] = (pixels[:, 1:] + pixels[:, :-1]) / 2
     valid = {"mask": some(size, 0.9), "whole": None, "nothing": some(size, 0.1)}[place]
     returns(pixels, Cells("float32", "power", 0.25), model, valid)
-
-
-@pytest.mark.parametrize("kind", [0, 1, 2])
-def test_kernels_come_back_from_their_bytes(kind: int) -> None:
-    plain = TileKernel.plain(kind)
-    assert len(plain.data()) == TileKernel.size(kind)
-    weights = torch.arange(len(plain.weights) // 2).repeat_interleave(2) * 9 - 70
-    for kernel in (plain, TileKernel(weights, -39)):
-        again = TileKernel.of_bytes(kernel.data())
-        assert torch.equal(again.weights, kernel.weights)
-        assert again.spread == kernel.spread
 
 
 def damaged(data: bytes, random: np.random.Generator) -> bytes:
