@@ -45,13 +45,13 @@ Choose = Callable[[Pass, Surroundings], TileKernel]
 
 
 def encode(cells: Integers, valid: NDArray[np.bool_], cells_of: Cells, model: Interlaced) -> bytes:
-    """A tile as bytes.
+    """A tile as bytes, on one machine always the same ones; all machines read the same cells.
 
     Args:
         cells: of pixels, `(H, W)`; those of pixels that are not valid do not count.
         valid: `(H, W)`, which the decoder is given too.
         cells_of: what made the cells.
-        model: that the decoder has too.
+        model: that the decoder has too, on the CPU.
     """
     _check_sizes(cells.shape, valid.shape)
     check = _check_of(cells, valid)

@@ -1,3 +1,5 @@
+import dataclasses
+import json
 from decimal import Decimal, localcontext
 from typing import Any
 
@@ -146,11 +148,23 @@ def test_valid_pixels_without_decibels_are_refused(
         ("uint16", "amplitude", -1.0, "max_error_db"),
         ("uint16", "amplitude", LARGEST_ERROR_DB + 1, "max_error_db"),
         ("uint16", "amplitude", float("nan"), "max_error_db"),
+        ("uint16", "amplitude", "1", "expected a number"),
+        ("uint16", "amplitude", None, "expected a number"),
+        ("uint16", ["amplitude"], 1.0, "quantity="),
     ],
 )
 def test_what_is_no_rule_is_refused(dtype: str, quantity: Any, error: float, message: str) -> None:
     with pytest.raises(UserError, match=message):
         Cells(dtype, quantity, error)
+
+
+def test_a_rule_comes_back_from_json() -> None:
+    for rule in (Cells("uint16", "amplitude", 0.3), Cells("float32", "db", 0.1)):
+        pixels = np.linspace(1, 500, 5000).astype(rule.dtype)
+        cells = rule.to_cells(pixels, all_valid(pixels))
+        again = Cells(**json.loads(json.dumps(dataclasses.asdict(rule))))
+        assert again == rule
+        assert np.array_equal(again.to_cells(pixels, all_valid(pixels)), cells)
 
 
 def test_pixels_of_another_type_are_refused() -> None:
