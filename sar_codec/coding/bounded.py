@@ -26,7 +26,7 @@ _KERNELS, _REPEATS = 1, 2
 # Tiles of fewer pixels are not worth the 66 bytes of their kernels.
 _FEWEST_FOR_KERNELS = 10_000
 # So many pixels at once stay in the cache.
-_PIXELS_AT_ONCE = 8192
+_PIXELS_AT_ONCE = 16384
 _LARGEST_CELL = 2**30
 
 

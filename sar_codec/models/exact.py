@@ -129,20 +129,19 @@ def numbered(
     """
     octaves = log_scale - ruler.log_widths(mean) + OCTAVES_BELOW_ONE * FRACTION
     scale = (octaves * STEPS_AN_OCTAVE).div_(FRACTION).add_(0.5).floor_().clamp_min_(0)
-    low_bits = ((scale - (SCALES - 1)) / STEPS_AN_OCTAVE).ceil_().clamp_(0, _MOST_LOW_BITS)
-    scale = (scale - STEPS_AN_OCTAVE * low_bits).clamp_max_(SCALES - 1).long()
     # A step is 1/5.
     shape = (skew * 5).div_(FRACTION).add_(0.5 + SKEWS // 2).floor_().clamp_(0, SKEWS - 1).long()
     place = ruler.places(mean).add_(PLACES // 2)
     base = cell = place >> 4
-    if low_bits.any():
-        low_bits = low_bits.long()
+    low_bits = torch.zeros_like(cell)
+    if scale.max() >= SCALES:
+        octaves_above = ((scale - (SCALES - 1)) / STEPS_AN_OCTAVE).ceil_()
+        low_bits = octaves_above.clamp_(0, _MOST_LOW_BITS).long()
+        scale = (scale - STEPS_AN_OCTAVE * low_bits).clamp_max_(SCALES - 1)
         # The middle of a coarse cell is that of those it is made of.
         place = ((place - (PLACES // 2 << low_bits)) >> low_bits) + PLACES // 2
         base = place >> 4
-    else:
-        low_bits = torch.zeros_like(cell)
-    return Told(base, tables.number(scale, place & (PLACES - 1), shape), low_bits, cell)
+    return Told(base, tables.number(scale.long(), place & (PLACES - 1), shape), low_bits, cell)
 
 
 def _multiplies_float32_in_full() -> bool:

@@ -122,6 +122,17 @@ def test_repeats_cost_next_to_nothing(model: Interlaced, monkeypatch: pytest.Mon
     assert len(with_pattern) < 0.87 * len(returns(pixels, rule, model))
 
 
+def test_bytes_do_not_depend_on_how_many_pixels_are_told_at_once(
+    model: Interlaced, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pixels = speckle(150, 130).astype(np.float32)
+    data = []
+    for count in (1, 700, 10**6):
+        monkeypatch.setattr("sar_codec.coding.bounded._PIXELS_AT_ONCE", count)
+        data.append(returns(pixels, Cells("float32", "power", 0.25), model))
+    assert data[0] == data[1] == data[2]
+
+
 @pytest.mark.parametrize("place", ["mask", "whole", "nothing"])
 def test_kernels_follow_where_tiles_are_large(place: str, model: Interlaced) -> None:
     size = (160, 120)
