@@ -13,17 +13,17 @@ from torch import Tensor
 from sar_codec.coding.cells import Cells, Integers
 from sar_codec.coding.repeats import Repeats, flag_tables, found_repeats
 from sar_codec.coding.rulers import Ruler
-from sar_codec.coding.tile_kernels import TileKernel, fitted_to_tile, may_have_kernel
+from sar_codec.coding.tile_kernels import Predictions, TileKernel, fitted_to_tile, may_have_kernel
 from sar_codec.entropy.coding import SymbolDecoder, SymbolEncoder
 from sar_codec.errors import UserError
-from sar_codec.models.exact import SPARE, ExactTeller, Told, exact_reference, numbered
+from sar_codec.models.exact import ExactTeller, Told, numbered
 from sar_codec.models.interlaced import Interlaced
 from sar_codec.models.interlacing import Pass, Surroundings, passes
 
 # Check of the cells, the first cell, binary logarithm of cells' width, what follows.
 _HEAD = struct.Struct("<IihB")
 _KERNELS, _REPEATS = 1, 2
-# Tiles of fewer pixels are not worth the 66 bytes of their kernels.
+# Tiles of fewer pixels are not worth the 72 bytes of their kernels.
 _FEWEST_FOR_KERNELS = 10_000
 # So many pixels at once stay in the cache.
 _PIXELS_AT_ONCE = 16384
@@ -40,8 +40,8 @@ class Offered(NamedTuple):
 # A pass, what is told of its pixels, what is offered -> their cells `(N,)`, to be believed where
 # they are valid.
 Code = Callable[[Pass, Told, Offered | None], Tensor]
-# A pass, what is around its pixels -> how to predict them.
-Choose = Callable[[Pass, Surroundings], TileKernel]
+# A pass, what is told of its pixels given a kernel -> the kernel.
+Choose = Callable[[Pass, Predictions], TileKernel]
 
 
 def encode(cells: Integers, valid: NDArray[np.bool_], cells_of: Cells, model: Interlaced) -> bytes:
@@ -69,10 +69,10 @@ def encode(cells: Integers, valid: NDArray[np.bool_], cells_of: Cells, model: In
     fitted_to = is_valid if repeats is None else is_valid & ~_in_repeats(numbers, repeats)
     wanted_db = ruler.decibels(numbers).masked_fill_(~fitted_to, torch.nan)[None]
 
-    def choose(which: Pass, surroundings: Surroundings) -> TileKernel:
+    def choose(which: Pass, predictions: Predictions) -> TileKernel:
         if not fits:
             return TileKernel.plain(which.kind)
-        kernels.append(fitted_to_tile(surroundings, which.of(wanted_db)))
+        kernels.append(fitted_to_tile(predictions, which.of(wanted_db)))
         return kernels[-1]
 
     def code(which: Pass, told: Told, offered: Offered | None) -> Tensor:
@@ -116,7 +116,7 @@ def decode(data: bytes, valid: NDArray[np.bool_], cells_of: Cells, model: Interl
     }
     decoder = SymbolDecoder(reader.rest())
 
-    def choose(which: Pass, _: Surroundings) -> TileKernel:
+    def choose(which: Pass, _: Predictions) -> TileKernel:
         return kernels[which] if which in kernels else TileKernel.plain(which.kind)
 
     def code(which: Pass, told: Told, offered: Offered | None) -> Tensor:
@@ -170,10 +170,11 @@ def _coded(
         if id(teller) not in tellers:
             tellers[id(teller)] = ExactTeller(teller, nominal)
         surroundings = Surroundings(decibels, which)
+        predictions = Predictions(surroundings, tellers[id(teller)], nominal, ruler)
         kernel = TileKernel.plain(which.kind)
         if may_have_kernel(which):
-            kernel = choose(which, surroundings)
-        told = _told(surroundings, tellers[id(teller)], kernel, nominal, ruler, model)
+            kernel = choose(which, predictions)
+        told = _told(predictions, kernel, model)
         offered = None
         if repeats is not None and likely is not None and which.spacing == 1 and which.kind:
             offered = _offered(cells, likely, repeats.direction, which)
@@ -204,24 +205,13 @@ def _in_repeats(cells: Tensor, repeats: Repeats) -> Tensor:
     return repeating | repeating.roll(-1, repeats.direction)
 
 
-def _told(
-    surroundings: Surroundings,
-    teller: ExactTeller,
-    kernel: TileKernel,
-    nominal: int,
-    ruler: Ruler,
-    model: Interlaced,
-) -> Told:
-    step = max(_PIXELS_AT_ONCE // surroundings.columns, 1)
+def _told(predictions: Predictions, kernel: TileKernel, model: Interlaced) -> Told:
+    rows, columns = predictions.surroundings.rows, predictions.surroundings.columns
+    step = max(_PIXELS_AT_ONCE // columns, 1)
     parts = []
-    for begin in range(0, surroundings.rows, step):
-        end = min(begin + step, surroundings.rows)
-        known = surroundings.of_rows_of_one(begin, end, spare=SPARE)
-        near = exact_reference(known)
-        known[:-SPARE].sub_(near)
-        local = ruler.log_widths(near) - nominal
-        mean, log_scale, skew = teller(known, kernel.weights, kernel.spread, local)
-        parts.append(numbered(near + mean, log_scale, skew, ruler, model.tables))
+    for begin in range(0, rows, step):
+        answers = predictions.of_rows(begin, min(begin + step, rows), kernel)
+        parts.append(numbered(*answers, predictions.ruler, model.tables))
     return Told(*(torch.cat(each) for each in zip(*parts, strict=True)))
 
 
