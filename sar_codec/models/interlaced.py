@@ -17,7 +17,7 @@ from sar_codec.models.transform import Coded
 GRIDS = 3
 LEVELS = 8
 LOWEST_LEVEL = -4  # binary logarithm of the cells' width in dB at the first level
-# Activations, in units of 1: sums of 64 products with weights of 7 bits are exact in float32.
+# Of activations, in units of 1: what leaves sums of their products room to be exact in float32.
 LARGEST = (2**12 - 1) / FRACTION
 _VALIDATED_DB = 1.0, 2.0, 0.5, 4.0  # widths
 _INTEGER_SHARE = 0.2  # of images in training, taken as integer amplitudes
