@@ -6,7 +6,7 @@ from torch import Tensor
 
 from sar_codec import metrics
 from sar_codec.errors import UserError
-from sar_codec.losses import CombinedLoss, RateDistortion
+from sar_codec.losses import CombinedLoss, Rate, RateDistortion
 
 PARTS = {"loss", "mse", "psnr", "ssim"}
 
@@ -87,3 +87,22 @@ def test_a_model_without_bits_is_refused(z: Tensor | None) -> None:
     x = torch.rand(1, 1, 16, 16)
     with pytest.raises(UserError, match="gives no bits; expected a codec: use model=hyperprior"):
         RateDistortion()(x, x, z)
+
+
+def test_rate_is_bits_a_pixel() -> None:
+    x = torch.rand(2, 1, 20, 40)
+    bits = torch.tensor([800.0, 1600.0], requires_grad=True)
+    loss, parts = Rate()(x + 0.1, x, Coded(bits, torch.tensor([0.0, 1.0])))
+    assert parts.keys() == PARTS | {"bpp"}
+    assert loss.item() == parts["bpp"].item() == pytest.approx(1.5)
+    assert parts["mse"].item() == pytest.approx(0.01, rel=1e-4)
+    loss.backward()
+    assert bits.grad is not None
+    assert bits.grad.tolist() == pytest.approx([1 / 1600] * 2)
+
+
+@pytest.mark.parametrize("z", [None, torch.zeros(1, 4, 2, 2)])
+def test_rate_is_of_models_that_give_bits(z: torch.Tensor | None) -> None:
+    x = torch.rand(1, 1, 16, 16)
+    with pytest.raises(UserError, match="use model=interlaced"):
+        Rate()(x, x, z)

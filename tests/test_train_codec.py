@@ -4,11 +4,15 @@ import csv
 from collections.abc import Callable
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
+from sar_codec.coding.bounded import decode, encode
+from sar_codec.coding.cells import Cells
 from sar_codec.models.hyperprior import Hyperprior
+from sar_codec.models.interlaced import Interlaced
 from sar_codec.train import main
 from sar_codec.trained import load, pass_on
 
@@ -74,6 +78,24 @@ def test_a_run_begins_with_the_weights_of_another(
     code, said = run_program(main, *TINY, "model=hyperprior", "weights=w.safetensors")
     assert code == 1
     assert "another architecture" in said
+
+
+def test_a_codec_of_bounded_error_trains_and_codes_tiles(
+    run_program: RunProgram, tmp_path: Path
+) -> None:
+    run = *(each for each in TINY if "model." not in each), "model=interlaced", "loss=rate"
+    assert run_program(main, *run, "model.width=8", "hydra.run.dir=run")[0] == 0
+    with (tmp_path / "run" / "history.csv").open(newline="") as file:
+        rows = list(csv.DictReader(file))
+    assert 0 < float(rows[-1]["val_bpp"]) < float(rows[0]["val_bpp"])
+    saved = torch.load(tmp_path / "run" / "checkpoints" / "latest.pth", weights_only=True)
+    model = Interlaced(width=8).eval()
+    model.load_state_dict(saved["model_state_dict"])
+    rule, valid = Cells("uint16", "amplitude", 0.5), np.ones((50, 80), bool)
+    pixels = np.random.default_rng(0).integers(20, 60, (50, 80)).astype(np.uint16)
+    cells = rule.to_cells(pixels, valid)
+    data = encode(cells, valid, rule, model)
+    assert np.array_equal(decode(data, valid, rule, model), cells)
 
 
 def test_a_model_without_bits_is_refused_in_one_line(run_program: RunProgram) -> None:

@@ -12,22 +12,21 @@ from torch import Tensor
 
 from sar_codec.coding.cells import Cells, Integers
 from sar_codec.coding.repeats import Repeats, flag_tables, found_repeats
-from sar_codec.coding.rulers import UNIT, Ruler
+from sar_codec.coding.rulers import Ruler
+from sar_codec.coding.tile_kernels import Predictions, TileKernel, fitted_to_tile, may_have_kernel
 from sar_codec.entropy.coding import SymbolDecoder, SymbolEncoder
 from sar_codec.errors import UserError
-from sar_codec.models.exact import SPARE, ExactTeller, Told, exact_reference, numbered
-from sar_codec.models.interlaced import GRIDS, Interlaced
-from sar_codec.models.interlacing import OFFSETS, Pass, Surroundings, passes
-from sar_codec.models.kernels import SPREAD_STEPS, WEIGHT_STEPS, fitted, plain_kernel
+from sar_codec.models.exact import ExactTeller, Told, numbered
+from sar_codec.models.interlaced import Interlaced
+from sar_codec.models.interlacing import Pass, Surroundings, passes
 
 # Check of the cells, the first cell, binary logarithm of cells' width, what follows.
 _HEAD = struct.Struct("<IihB")
 _KERNELS, _REPEATS = 1, 2
-# Tiles of fewer pixels are not worth the 66 bytes of their kernels.
+# Tiles of fewer pixels are not worth the 72 bytes of their kernels.
 _FEWEST_FOR_KERNELS = 10_000
-_PIXELS_OF_A_FIT = 16_384
 # So many pixels at once stay in the cache.
-_PIXELS_AT_ONCE = 8192
+_PIXELS_AT_ONCE = 16384
 _LARGEST_CELL = 2**30
 
 
@@ -41,52 +40,18 @@ class Offered(NamedTuple):
 # A pass, what is told of its pixels, what is offered -> their cells `(N,)`, to be believed where
 # they are valid.
 Code = Callable[[Pass, Told, Offered | None], Tensor]
-# A pass, what is around its pixels -> how to predict them.
-Choose = Callable[[Pass, Surroundings], "TileKernel"]
-
-
-class TileKernel(NamedTuple):
-    """A kernel of one pass of a tile.
-
-    Attributes:
-        weights: of places around, `(places,)`, int64 in units of 1/128.
-        spread: in units of 1/8.
-    """
-
-    weights: Tensor
-    spread: int
-
-    @classmethod
-    def plain(cls, kind: int) -> "TileKernel":
-        """The one that is not fitted."""
-        kernel = plain_kernel(1, len(OFFSETS[kind]), torch.device("cpu"))
-        return cls(kernel.weights[0].long(), round(float(kernel.spread) * SPREAD_STEPS))
-
-    @staticmethod
-    def size(kind: int) -> int:
-        """Bytes of `data`."""
-        return len(OFFSETS[kind]) // 2 + 1
-
-    @classmethod
-    def of_bytes(cls, data: bytes) -> "TileKernel":
-        """The inverse of `data`."""
-        numbers = torch.from_numpy(np.frombuffer(data, np.int8).astype(np.int64))
-        return cls(numbers[:-1].repeat_interleave(2), int(numbers[-1]))
-
-    def data(self) -> bytes:
-        """A byte for each pair of opposite places, and one for the spread."""
-        numbers = [*self.weights[::2].tolist(), self.spread]
-        return np.array(numbers, np.int8).tobytes()
+# A pass, what is told of its pixels given a kernel -> the kernel.
+Choose = Callable[[Pass, Predictions], TileKernel]
 
 
 def encode(cells: Integers, valid: NDArray[np.bool_], cells_of: Cells, model: Interlaced) -> bytes:
-    """A tile as bytes.
+    """A tile as bytes, on one machine always the same ones; all machines read the same cells.
 
     Args:
         cells: of pixels, `(H, W)`; those of pixels that are not valid do not count.
         valid: `(H, W)`, which the decoder is given too.
         cells_of: what made the cells.
-        model: that the decoder has too.
+        model: that the decoder has too, on the CPU.
     """
     _check_sizes(cells.shape, valid.shape)
     check = _check_of(cells, valid)
@@ -104,10 +69,10 @@ def encode(cells: Integers, valid: NDArray[np.bool_], cells_of: Cells, model: In
     fitted_to = is_valid if repeats is None else is_valid & ~_in_repeats(numbers, repeats)
     wanted_db = ruler.decibels(numbers).masked_fill_(~fitted_to, torch.nan)[None]
 
-    def choose(which: Pass, surroundings: Surroundings) -> TileKernel:
+    def choose(which: Pass, predictions: Predictions) -> TileKernel:
         if not fits:
             return TileKernel.plain(which.kind)
-        kernels.append(_fitted(surroundings, which.of(wanted_db)))
+        kernels.append(fitted_to_tile(predictions, which.of(wanted_db)))
         return kernels[-1]
 
     def code(which: Pass, told: Told, offered: Offered | None) -> Tensor:
@@ -124,7 +89,8 @@ def encode(cells: Integers, valid: NDArray[np.bool_], cells_of: Cells, model: In
             encoder.put_bits(coded & ((1 << told.low_bits) - 1), told.low_bits)
         return wanted
 
-    _coded(is_valid, first, nominal, ruler, model, repeats, choose, code)
+    with torch.no_grad(), torch.autocast("cpu", enabled=False):
+        _coded(is_valid, first, nominal, ruler, model, repeats, choose, code)
     head = _HEAD.pack(check, first, nominal, fits * _KERNELS | (repeats is not None) * _REPEATS)
     parts = [head, b"" if repeats is None else repeats.data(), *(each.data() for each in kernels)]
     return b"".join([*parts, encoder.data()])
@@ -146,11 +112,11 @@ def decode(data: bytes, valid: NDArray[np.bool_], cells_of: Cells, model: Interl
     kernels = {
         each: TileKernel.of_bytes(reader.take(TileKernel.size(each.kind)))
         for each in passes(*valid.shape)
-        if parts & _KERNELS and _may_have_kernel(each)
+        if parts & _KERNELS and may_have_kernel(each)
     }
     decoder = SymbolDecoder(reader.rest())
 
-    def choose(which: Pass, _: Surroundings) -> TileKernel:
+    def choose(which: Pass, _: Predictions) -> TileKernel:
         return kernels[which] if which in kernels else TileKernel.plain(which.kind)
 
     def code(which: Pass, told: Told, offered: Offered | None) -> Tensor:
@@ -168,7 +134,10 @@ def decode(data: bytes, valid: NDArray[np.bool_], cells_of: Cells, model: Interl
         found = coded if counts.all() else found.masked_scatter_(counts, coded)
         return found.clamp_(-_LARGEST_CELL, _LARGEST_CELL)
 
-    cells = _coded(is_valid, first, nominal, cells_of.ruler, model, repeats, choose, code).numpy()
+    ruler = cells_of.ruler
+    with torch.no_grad(), torch.autocast("cpu", enabled=False):
+        decoded = _coded(is_valid, first, nominal, ruler, model, repeats, choose, code)
+    cells: Integers = decoded.numpy()
     if _check_of(cells, valid) != check:
         raise UserError(
             "a tile's cells are not those that were coded: the data are damaged, or were made by "
@@ -201,10 +170,11 @@ def _coded(
         if id(teller) not in tellers:
             tellers[id(teller)] = ExactTeller(teller, nominal)
         surroundings = Surroundings(decibels, which)
+        predictions = Predictions(surroundings, tellers[id(teller)], nominal, ruler)
         kernel = TileKernel.plain(which.kind)
-        if _may_have_kernel(which):
-            kernel = choose(which, surroundings)
-        told = _told(surroundings, tellers[id(teller)], kernel, nominal, ruler, model)
+        if may_have_kernel(which):
+            kernel = choose(which, predictions)
+        told = _told(predictions, kernel, model)
         offered = None
         if repeats is not None and likely is not None and which.spacing == 1 and which.kind:
             offered = _offered(cells, likely, repeats.direction, which)
@@ -235,44 +205,18 @@ def _in_repeats(cells: Tensor, repeats: Repeats) -> Tensor:
     return repeating | repeating.roll(-1, repeats.direction)
 
 
-def _told(
-    surroundings: Surroundings,
-    teller: ExactTeller,
-    kernel: TileKernel,
-    nominal: int,
-    ruler: Ruler,
-    model: Interlaced,
-) -> Told:
-    step = max(_PIXELS_AT_ONCE // surroundings.columns, 1)
+def _told(predictions: Predictions, kernel: TileKernel, model: Interlaced) -> Told:
+    rows, columns = predictions.surroundings.rows, predictions.surroundings.columns
+    step = max(_PIXELS_AT_ONCE // columns, 1)
     parts = []
-    for begin in range(0, surroundings.rows, step):
-        end = min(begin + step, surroundings.rows)
-        known = surroundings.of_rows_of_one(begin, end, spare=SPARE)
-        near = exact_reference(known)
-        known[:-SPARE].sub_(near)
-        local = ruler.log_widths(near) - nominal
-        mean, log_scale, skew = teller(known, kernel.weights, kernel.spread, local)
-        parts.append(numbered(near + mean, log_scale, skew, ruler, model.tables))
+    for begin in range(0, rows, step):
+        answers = predictions.of_rows(begin, min(begin + step, rows), kernel)
+        parts.append(numbered(*answers, predictions.ruler, model.tables))
     return Told(*(torch.cat(each) for each in zip(*parts, strict=True)))
 
 
 def _where(told: Told, counts: Tensor) -> Told:
     return Told(*(each[counts] for each in told))
-
-
-def _may_have_kernel(which: Pass) -> bool:
-    return which.spacing < 1 << (GRIDS - 1)
-
-
-def _fitted(surroundings: Surroundings, values: Tensor) -> TileKernel:
-    """The kernel for a pass, fitted to some of its rows; values are NaN where not valid."""
-    count = max(_PIXELS_OF_A_FIT // surroundings.columns, 1)
-    step = max(surroundings.rows // count, 1)
-    rows = range(0, surroundings.rows, step)
-    around = torch.cat([surroundings.of_rows(row, row + 1) for row in rows], 2)
-    kernel = fitted(around / UNIT, values[:, ::step] / UNIT)
-    steps = (kernel.weights[0] * WEIGHT_STEPS).long()
-    return TileKernel(steps, round(float(kernel.spread) * SPREAD_STEPS))
 
 
 class _Reader:

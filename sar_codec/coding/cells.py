@@ -39,7 +39,8 @@ class Cells:
     the largest integer near enough, and its end the largest near enough to that. 0 is a cell of
     its own, and without any error so is each integer.
 
-    Cells, and their values, are the same on every machine.
+    Values, and which integers are in a cell, are the same on every machine. `dataclasses.asdict`
+    gives what a file needs of a rule.
 
     Args:
         dtype: of the data.
@@ -59,7 +60,7 @@ class Cells:
             raise UserError(
                 f"pixels of {self.dtype}: expected one of {', '.join((*_INTEGERS, *_FLOATS))}"
             )
-        if self.quantity not in _MARGIN_DB:
+        if self.quantity not in tuple(_MARGIN_DB):
             raise UserError(f"quantity={self.quantity}: expected power, amplitude or db")
         if self.is_integer and self.quantity == "db":
             raise UserError(
@@ -67,6 +68,8 @@ class Cells:
                 "quantity that the integers are"
             )
         error = self.max_error_db
+        if isinstance(error, bool) or not isinstance(error, int | float):
+            raise UserError(f"max_error_db={error!r}: expected a number of decibels")
         if not LEAST_ERROR_DB <= error <= LARGEST_ERROR_DB and not (error == 0 and self.is_integer):
             raise UserError(
                 f"max_error_db={error} for {self.dtype}: expected {LEAST_ERROR_DB} to "

@@ -27,6 +27,7 @@ _LEAST_SHARE = 0.5
 _SMALLEST_SIDE = 64
 _BLOCK = 32
 _PART = 256
+_LONGEST_PERIOD = 40
 # The mean of the spectrum of what has no pattern is a tenth of its peak or more.
 _STANDS_OUT = 12
 
@@ -117,6 +118,10 @@ def _strongest(repeats: NDArray[np.bool_]) -> tuple[float, float] | None:
     wave = (repeats - repeats.mean()).astype(np.float32)
     window = np.hanning(height)[:, None] * np.hanning(width)
     spectrum = np.abs(np.fft.rfft2(wave * window))
+    # Slower ones are brightness, and edges of what is even.
+    slow = [side // _LONGEST_PERIOD for side in (height, width)]
+    spectrum[: slow[0] + 1, : slow[1] + 1] = 0
+    spectrum[height - slow[0] :, : slow[1] + 1] = 0
     row, column = np.unravel_index(spectrum.argmax(), spectrum.shape)
     if spectrum[row, column] <= _STANDS_OUT * spectrum.mean():
         return None

@@ -10,6 +10,7 @@ from torch import Tensor
 # Decibels are integers in units of 1/32, as activations are; so are binary logarithms.
 UNIT = 32
 PLACES = 16
+_FINE = 4096  # likewise, while widths are computed
 _FARTHEST = 2**17
 
 
@@ -66,14 +67,17 @@ class UnevenRuler:
         before = np.searchsorted(middles, decibels, "right") - 1
         # Of several cells there, the middle one; between two, in proportion.
         gap = np.maximum(middles[after] - middles[before], 1)
-        part = PLACES * (decibels - middles[before]) // gap
-        places = np.where(after > before, PLACES * before + part, PLACES // 2 * (after + before))
+        part = _FINE * (decibels - middles[before]) // gap
+        fine = np.where(after > before, _FINE * before + part, _FINE // 2 * (after + before))
         self._middles = torch.from_numpy(middles)
-        self._places = torch.from_numpy(places)
-        around = np.clip(np.array([-UNIT // 2, UNIT // 2])[:, None] + decibels, *middles[[0, -1]])
-        low, high = places[around - middles[0]]
-        spans = zip(PLACES * (around[1] - around[0]), UNIT * np.maximum(high - low, 1), strict=True)
-        widths = [_log_ratio(int(span), int(cells)) for span, cells in spans]
+        self._places = torch.from_numpy(fine // (_FINE // PLACES))
+        # Of half a decibel to either side.
+        ends = np.clip(decibels + np.array([[-UNIT // 2], [UNIT // 2]]), *middles[[0, -1]])
+        spans, passed = np.diff(ends, axis=0)[0], np.diff(fine[ends - middles[0]], axis=0)[0]
+        widths = [
+            _log_ratio(_FINE * int(span), UNIT * int(cells))
+            for span, cells in zip(spans, passed, strict=True)
+        ]
         self._log_widths = torch.tensor(widths, dtype=torch.float32)
 
     def decibels(self, cells: Tensor) -> Tensor:

@@ -124,9 +124,7 @@ class SymbolDecoder:
         return found
 
     def _take_escapes(self, count: int) -> Tensor:
-        kind = torch.from_numpy(
-            self._coder.decode(stream.model.Uniform(ESCAPE_CLASSES), count)
-        ).long()
+        kind = torch.from_numpy(self._decode(stream.model.Uniform(ESCAPE_CLASSES), count)).long()
         return (1 << kind) + self.take_bits(kind)
 
     def take_bits(self, bits: Tensor) -> Tensor:

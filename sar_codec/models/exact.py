@@ -73,9 +73,7 @@ class ExactTeller:
     def __init__(self, teller: Teller, nominal: int) -> None:
         above_lowest = min(max(nominal - LOWEST_LEVEL * FRACTION, 0), (LEVELS - 1) * FRACTION)
         level = torch.tensor([2 * above_lowest], device=teller.enter.weight.device)
-        # Products of float32 matrices may have been allowed to be less than exact.
-        is_exact = torch.get_float32_matmul_precision() == "highest"
-        self._dtype = torch.float32 if is_exact else torch.float64
+        self._dtype = torch.float32 if _multiplies_float32_in_full() else torch.float64
         self._layers = [
             _exact_layer(layer, level, is_first, self._dtype)
             for layer, is_first in (
@@ -131,20 +129,27 @@ def numbered(
     """
     octaves = log_scale - ruler.log_widths(mean) + OCTAVES_BELOW_ONE * FRACTION
     scale = (octaves * STEPS_AN_OCTAVE).div_(FRACTION).add_(0.5).floor_().clamp_min_(0)
-    low_bits = ((scale - (SCALES - 1)) / STEPS_AN_OCTAVE).ceil_().clamp_(0, _MOST_LOW_BITS)
-    scale = (scale - STEPS_AN_OCTAVE * low_bits).clamp_max_(SCALES - 1).long()
     # A step is 1/5.
     shape = (skew * 5).div_(FRACTION).add_(0.5 + SKEWS // 2).floor_().clamp_(0, SKEWS - 1).long()
     place = ruler.places(mean).add_(PLACES // 2)
     base = cell = place >> 4
-    if low_bits.any():
-        low_bits = low_bits.long()
+    low_bits = torch.zeros_like(cell)
+    if scale.max() >= SCALES:
+        octaves_above = ((scale - (SCALES - 1)) / STEPS_AN_OCTAVE).ceil_()
+        low_bits = octaves_above.clamp_(0, _MOST_LOW_BITS).long()
+        scale = (scale - STEPS_AN_OCTAVE * low_bits).clamp_max_(SCALES - 1)
         # The middle of a coarse cell is that of those it is made of.
         place = ((place - (PLACES // 2 << low_bits)) >> low_bits) + PLACES // 2
         base = place >> 4
-    else:
-        low_bits = torch.zeros_like(cell)
-    return Told(base, tables.number(scale, place & (PLACES - 1), shape), low_bits, cell)
+    return Told(base, tables.number(scale.long(), place & (PLACES - 1), shape), low_bits, cell)
+
+
+def _multiplies_float32_in_full() -> bool:
+    """Whether nobody has allowed oneDNN to round what it multiplies to bf16.
+
+    float64, which takes twice as long, has no such setting.
+    """
+    return torch.backends.mkldnn.matmul.fp32_precision in ("none", "ieee")  # type: ignore[attr-defined]  # stubs lack it
 
 
 def _exact_layer(layer: IntegerLayer, level: Tensor, is_first: bool, dtype: torch.dtype) -> _Layer:

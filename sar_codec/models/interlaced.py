@@ -17,7 +17,7 @@ from sar_codec.models.transform import Coded
 GRIDS = 3
 LEVELS = 8
 LOWEST_LEVEL = -4  # binary logarithm of the cells' width in dB at the first level
-# Activations, in units of 1: sums of 64 products with weights of 7 bits are exact in float32.
+# Of activations, in units of 1: what leaves sums of their products room to be exact in float32.
 LARGEST = (2**12 - 1) / FRACTION
 _VALIDATED_DB = 1.0, 2.0, 0.5, 4.0  # widths
 _INTEGER_SHARE = 0.2  # of images in training, taken as integer amplitudes
@@ -71,7 +71,10 @@ class Interlaced(nn.Module):
 
     In training each image has cells of a width drawn from the global generator, from 0.07 to 7 dB,
     or is taken as integer amplitudes of a scale that is; in evaluation widths are given by the
-    place in the batch. Bits are those of a formula.
+    place in the batch. Bits are those of a formula. Pixels that are exactly one of the nearest, as
+    resampling to the nearest makes them, cost none here: coding takes their pattern out.
+
+    21,240 parameters by default and 1,844 multiply-adds a pixel.
 
     Args:
         width: channels inside.

@@ -49,6 +49,17 @@ def test_several_puts_are_taken_in_their_order() -> None:
     assert torch.equal(decoder.take(TABLES, which), symbols)
 
 
+def test_bits_come_back_and_cost_one_each() -> None:
+    bits = torch.arange(33).repeat(50)
+    numbers = torch.from_numpy(np.random.default_rng(0).integers(0, 2**63, len(bits)))
+    numbers = numbers & ((1 << bits) - 1)
+    encoder = SymbolEncoder()
+    encoder.put_bits(numbers, bits)
+    data = encoder.data()
+    assert torch.equal(SymbolDecoder(data).take_bits(bits), numbers)
+    assert 8 * len(data) <= int(bits.sum()) + 64
+
+
 @pytest.mark.parametrize("size", [1, 2**16, 2**17 + 5, LARGEST_SYMBOL])
 def test_symbols_of_any_size_come_back(size: int) -> None:
     symbols = torch.tensor([size, -size, 0, size - 1])
@@ -100,3 +111,5 @@ def test_bytes_that_no_encoder_wrote_are_refused_or_give_some_symbols() -> None:
                 assert "damaged" in str(error)
             else:
                 assert symbols.shape == which.shape
+    with pytest.raises(UserError, match="damaged"):
+        SymbolDecoder(b"\xff" * 8)._take_escapes(3)
