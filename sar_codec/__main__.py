@@ -2,43 +2,50 @@
 
 import argparse
 import json
+import os
 import signal
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from importlib.metadata import version
 from pathlib import Path
+from types import FrameType
 from typing import Any, NoReturn
 
 from tqdm import tqdm
 
 from sar_codec.errors import UserError
+from sar_codec.signals import Stopped
 
 DAMAGED = 3
 _EXIT_CODES = """exit codes:
   0  done
-  1  an error, told in one line
+  1  an error, told in one line; nothing was written
   2  a wrong command line
-  3  some tiles were damaged: decompress wrote nodata there, verify lists them"""
+  3  some tiles were damaged: decompress wrote nodata there, verify lists them
+  128 + N  stopped by signal N, such as 130 for Ctrl-C; nothing was written"""
 
 
 def main(arguments: Sequence[str] | None = None) -> NoReturn:
     """Runs one command, and exits with its code."""
     given = _parser().parse_args(arguments)
-    # As a shell's other tools end when they are stopped: what was begun leaves nothing behind.
-    signal.signal(signal.SIGTERM, signal.default_int_handler)
     try:
-        sys.exit(given.run(given))
+        with _unwinding_when_stopped():
+            code = given.run(given)
+            sys.stdout.flush()
+        sys.exit(code)
     except UserError as error:
         sys.exit(f"error: {error}")
-    except KeyboardInterrupt:
-        sys.exit("stopped; nothing was written")
+    except KeyboardInterrupt as stop:
+        _say("stopped; nothing was written")
+        sys.exit(128 + (stop.number if isinstance(stop, Stopped) else signal.SIGINT))
     except BrokenPipeError:
-        sys.exit(141)
+        # Python would try once more to write what nobody reads.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        sys.exit(128 + signal.SIGPIPE)
 
 
 def _compress(given: argparse.Namespace) -> int:
-    from sar_codec.checking import check
     from sar_codec.conversion import Wanted, compress_file
 
     wanted = Wanted(
@@ -50,17 +57,22 @@ def _compress(given: argparse.Namespace) -> int:
         model=given.model,
         workers=given.threads,
     )
-    with _bar(given, "compress") as progress:
-        done = compress_file(given.input, given.output, wanted, given.overwrite, progress)
+    with _bar("compress") as progress, _bar("verify") as verifying:
+        done = compress_file(
+            given.input,
+            given.output,
+            wanted,
+            given.overwrite,
+            progress,
+            verifying if given.verify else None,
+        )
     coded = f"quality {done.quality:.4g}" if done.quality else f"within {wanted.max_error_db} dB"
     _say(
         f"{given.output}: {coded}, {done.size:,} bytes, {done.bits_per_pixel:.3f} bits a pixel, "
         f"{done.seconds:.1f} s, {done.megapixels_per_second:.1f} Mpx/s"
     )
-    if given.verify:
-        with _bar(given, "verify") as progress:
-            found = check(given.input, given.output, wanted, progress)
-        _say(f"{given.output}: decoded and compared: {found}")
+    if done.difference is not None:
+        _say(f"{given.output}: decoded and compared: {done.difference}")
     return 0
 
 
@@ -68,7 +80,7 @@ def _decompress(given: argparse.Namespace) -> int:
     from sar_codec.conversion import decompress_file
 
     damage: list[str] = []
-    with _bar(given, "decompress") as progress:
+    with _bar("decompress") as progress:
         done = decompress_file(
             given.input,
             given.output,
@@ -90,22 +102,24 @@ def _info(given: argparse.Namespace) -> int:
     from sar_codec.information import in_words, information
 
     found = information(given.input)
-    print(json.dumps(found, indent=2, ensure_ascii=False) if given.json else in_words(found))
+    print(json.dumps(found, indent=2) if given.json else in_words(found))
     return 0
 
 
 def _verify(given: argparse.Namespace) -> int:
     from sar_codec.checking import decodes
+    from sar_codec.conversion import check_workers
 
+    check_workers(given.threads)
     damage: list[str] = []
-    with _bar(given, "verify") as progress:
+    with _bar("verify") as progress:
         count = decodes(
             given.input,
+            progress,
             given.model,
             given.threads,
             given.max_pixels,
             lambda _, error: damage.append(str(error)),
-            progress,
         )
     if not damage:
         _say(f"{given.input}: all {count} tiles decode to what was coded")
@@ -125,18 +139,47 @@ def _say(line: str) -> None:
 
 
 @contextmanager
-def _bar(given: argparse.Namespace, what: str) -> Iterator[Any]:
-    """Takes numbers of pixels; shows a bar on a terminal."""
-    bar = tqdm(
-        desc=what,
-        total=None,
-        unit="px",
-        unit_scale=True,
-        leave=False,
-        disable=not sys.stderr.isatty(),
-    )
-    with bar:
-        yield bar.update
+def _bar(what: str) -> Iterator[Callable[[int, int], None]]:
+    """Takes numbers of pixels done and in all; on a terminal, shows a bar as long as some are left.
+
+    It leaves no trace, so that lines printed after it stand alone.
+    """
+    bars: list[Any] = []
+
+    def tell(done: int, total: int) -> None:
+        if not bars:
+            shown = {"unit": "px", "unit_scale": True, "dynamic_ncols": True}
+            silent = not sys.stderr.isatty()
+            bars.append(tqdm(desc=what, total=total, leave=False, disable=silent, **shown))
+        bars[0].update(done)
+        if bars[0].n >= total:
+            bars[0].close()
+
+    try:
+        yield tell
+    finally:
+        for bar in bars:
+            bar.close()
+
+
+@contextmanager
+def _unwinding_when_stopped() -> Iterator[None]:
+    """Makes signals to stop raise, as Ctrl-C does, so that what was begun leaves nothing behind."""
+
+    def stop(number: int, _: FrameType | None) -> NoReturn:
+        raise Stopped(number)
+
+    signals = [signal.SIGTERM, signal.SIGHUP]
+    # Not those that nohup or a shell's `&` have ignored.
+    before = {each: signal.getsignal(each) for each in signals}
+    caught = [each for each, handler in before.items() if handler is not signal.SIG_IGN]
+    for each in caught:
+        signal.signal(each, stop)
+    try:
+        yield
+    finally:
+        for each in caught:
+            signal.signal(each, before[each])
 
 
 def _parser() -> argparse.ArgumentParser:

@@ -6,12 +6,16 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
+from numpy.typing import NDArray
 
+from sar_codec.coding.compressing import Progress, Source, without_hidden
 from sar_codec.coding.decompressing import MOST_PIXELS, Image
-from sar_codec.conversion import Progress, Wanted
-from sar_codec.data.georaster import open_input
+from sar_codec.coding.tiling import Window
 from sar_codec.errors import UserError
 from sar_codec.networks import finder
+
+# Decibels of float32 are rounded when errors are measured here.
+_ROUNDING_DB = 1e-4
 
 
 @dataclass(frozen=True)
@@ -35,57 +39,75 @@ class Difference:
         )
 
 
-def check(
-    original: str | os.PathLike[str],
-    coded: str | os.PathLike[str],
-    wanted: Wanted,
-    progress: Progress = lambda pixels: None,
-) -> Difference:
-    """Decodes a file and compares it with the raster that it was made of.
+class _Sums:
+    """What a `Difference` is made of."""
+
+    def __init__(self) -> None:
+        self.squares = self.count = self.largest = 0.0
+        self.power = np.zeros(2)
+
+    def add(self, before: NDArray[np.float32], after: NDArray[np.float32]) -> None:
+        """Adds decibels of pixels, `(n,)`."""
+        error = np.abs(after - before, dtype=np.float64)
+        self.squares += float(np.square(error).sum())
+        self.largest = max(self.largest, float(error.max(initial=0)))
+        self.count += len(error)
+        self.power += [
+            np.power(10.0, each.astype(np.float64) / 10).sum() for each in (before, after)
+        ]
+
+    def difference(self) -> Difference:
+        if not self.count:
+            return Difference(0.0, 0.0, 0.0)
+        ratio = float(10 * np.log10(self.power[1] / self.power[0]))
+        return Difference((self.squares / self.count) ** 0.5, self.largest, ratio)
+
+
+def check(source: Source, image: Image, progress: Progress) -> Difference:
+    """Decodes all of a file and compares it with the raster that it was made of.
 
     Raises:
-        UserError: an invalid pixel is not what it was, or a pixel is off by more than was wanted:
-            the file is removed then, as it would be a lie.
+        UserError: a pixel is off by more than the file says, one that is kept as it is differs by
+            a bit, or the mask or the alpha band does.
     """
-    squares = count = largest = 0.0
-    power = np.zeros(2)
-    with open_input(original) as source, Image(coded, finder(wanted.model)) as image:
-        for window in image.windows():
-            pixels, valid = source.read(*window)
-            decoded = image.read(*window)
-            for band in range(len(pixels)):
-                stored = image.header.stored(band)
-                before, after = (stored.to_decibels(each[band]) for each in (pixels, decoded))
-                counts = valid[band] & np.isfinite(before)
-                same = np.isfinite(after) == np.isfinite(before)
-                if not (same | ~valid[band]).all():
-                    Path(coded).unlink()
-                    raise UserError(f"{coded}: pixels became invalid, so it was removed again")
-                error = np.abs(after[counts] - before[counts], dtype=np.float64)
-                squares += float(np.square(error).sum())
-                largest = max(largest, float(error.max(initial=0)))
-                count += len(error)
-                power += [(10 ** (each[counts] / 10.0)).sum() for each in (before, after)]
-            progress(pixels.size)
-    limit = wanted.max_error_db
-    # Decibels of float32 are rounded when they are compared here.
-    if limit is not None and largest > limit + 1e-4:
-        Path(coded).unlink()
-        raise UserError(f"{coded}: a pixel was off by {largest} dB, so it was removed again")
-    if not count:
-        return Difference(0.0, 0.0, 0.0)
-    with np.errstate(divide="ignore", invalid="ignore"):
-        ratio = float(10 * np.log10(power[1] / power[0]))
-    return Difference((squares / count) ** 0.5, largest, ratio)
+    sums, raster = _Sums(), image.header.raster
+    total = raster.height * raster.width * len(raster.measured)
+    for window in image.windows():
+        pixels, valid = source.read(*window)
+        decoded = image.read(*window)
+        for band in range(len(pixels)):
+            stored = image.header.stored(band)
+            kept = without_hidden(image.header, band, pixels[band], valid[band])
+            before, after = (stored.to_decibels(each) for each in (pixels[band], decoded[band]))
+            counts = valid[band] & np.isfinite(before)
+            if kept[~counts].tobytes() != decoded[band][~counts].tobytes():
+                raise UserError("pixels that are not valid would become others")
+            if not np.isfinite(after[counts]).all():
+                raise UserError("valid pixels would become invalid")
+            sums.add(before[counts], after[counts])
+        _check_validity(source, image, window)
+        progress(pixels.size, total)
+    found, limit = sums.difference(), image.header.about.max_error_db
+    if limit is not None and found.max_error_db > limit + _ROUNDING_DB:
+        raise UserError(f"a pixel would be off by {found.max_error_db} dB")
+    return found
+
+
+def _check_validity(source: Source, image: Image, window: Window) -> None:
+    mask, alpha = image.read_validity(*window)
+    if mask is not None and not np.array_equal(mask, source.read_mask(*window)):
+        raise UserError("the mask would become another one")
+    if alpha is not None and alpha.tobytes() != source.read_alpha(*window).tobytes():
+        raise UserError("the alpha band would become another one")
 
 
 def decodes(
     coded: str | os.PathLike[str],
+    progress: Progress,
     model: Path | None = None,
     workers: int | None = None,
     most_pixels: int = MOST_PIXELS,
     on_damage: Callable[[int, UserError], object] | None = None,
-    progress: Progress = lambda pixels: None,
 ) -> int:
     """Decodes all of a file; how many tiles it has.
 
@@ -93,8 +115,10 @@ def decodes(
         UserError: it cannot be opened; without `on_damage`, a tile is damaged.
     """
     with Image(coded, finder(model), workers, most_pixels, on_damage) as image:
+        raster = image.header.raster
+        bands = len(raster.measured)
         for window in image.windows():
             image.read(*window)
             image.read_validity(*window)
-            progress(len(image.header.raster.measured) * window.height * window.width)
-        return image.header.tiling.count * image.header.parts
+            progress(bands * window.height * window.width, bands * raster.height * raster.width)
+        return image.header.tiling.count

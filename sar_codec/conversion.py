@@ -1,19 +1,22 @@
 """Rasters to .sarc files and back: what the `sar-codec` command does."""
 
+import math
 import os
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
+from contextlib import suppress
+from dataclasses import dataclass, replace
 from importlib.metadata import version
 from pathlib import Path
 
 import numpy as np
 
+from sar_codec.checking import Difference, check
 from sar_codec.coding.about import About, Header
 from sar_codec.coding.cells import Cells
 from sar_codec.coding.choosing import quality_for, samples, shift_db
 from sar_codec.coding.coders import BoundedCoder, QualityCoder
-from sar_codec.coding.compressing import Source, TileCoder, compress
+from sar_codec.coding.compressing import Progress, Source, TileCoder, compress
 from sar_codec.coding.container import Writer
 from sar_codec.coding.decompressing import MOST_PIXELS, Bounded, Image
 from sar_codec.coding.pixels import Stored
@@ -26,8 +29,12 @@ from sar_codec.errors import UserError
 from sar_codec.networks import BOUNDED, QUALITY, finder, network_of
 
 DEFAULT_QUALITY = 5.0
+_MOST_WORKERS = 1024
 _TILE = 1024  # the largest side of a tile
-Progress = Callable[[int], object]
+
+
+def untold(done: int, total: int) -> None:
+    """A `Progress` for those who do not want to know."""
 
 
 @dataclass(frozen=True)
@@ -66,6 +73,11 @@ class Wanted:
             raise UserError(f"{' and '.join(given)}: give only one of them")
         if self.quality is not None and not 1 <= self.quality <= 8:
             raise UserError(f"quality={self.quality}: expected a number from 1, the smallest, to 8")
+        if self.max_error_db is not None and not 0 <= self.max_error_db < math.inf:
+            raise UserError(f"max_error_db={self.max_error_db}: expected 0, lossless, or more")
+        if self.target_bpp is not None and not 0 < self.target_bpp < math.inf:
+            raise UserError(f"target_bpp={self.target_bpp}: expected a number above 0")
+        check_workers(self.workers)
 
 
 @dataclass(frozen=True)
@@ -77,12 +89,14 @@ class Summary:
         size: of the file, in bytes.
         seconds: that it took.
         quality: that it was coded at; None where an error was bounded.
+        difference: between original and decoded pixels; None if they were not compared.
     """
 
     pixels: int
     size: int
     seconds: float
     quality: float | None
+    difference: Difference | None = None
 
     @property
     def bits_per_pixel(self) -> float:
@@ -99,12 +113,22 @@ def compress_source(
     target: str | os.PathLike[str],
     wanted: Wanted,
     overwrite: bool = False,
-    progress: Progress = lambda pixels: None,
+    progress: Progress = untold,
+    verifying: Progress | None = untold,
 ) -> Summary:
     """Codes a raster that is open.
 
+    Args:
+        source: the raster.
+        quantity: what its pixels are.
+        target: the file, which appears when all is done.
+        wanted: how to code.
+        overwrite: whether `target` may take the place of another file.
+        progress: is told of pixels that are coded.
+        verifying: is told of pixels that were decoded and compared; None: none are.
+
     Raises:
-        UserError: it cannot be coded as wanted, or written.
+        UserError: it cannot be coded as wanted, or written, or is not decoded as it should be.
     """
     began = time.monotonic()
     workers = wanted.workers or cores()
@@ -113,9 +137,18 @@ def compress_source(
         coder, about = _choose(source, quantity, wanted, workers)
         header = Header(about, raster)
         compress(source, writer, header, coder, workers, progress)
-    pixels = raster.height * raster.width * len(raster.measured)
-    seconds = time.monotonic() - began
-    return Summary(pixels, os.path.getsize(target), seconds, about.quality)
+        coded = writer.unplaced()
+        pixels = raster.height * raster.width * len(raster.measured)
+        seconds = time.monotonic() - began
+        done = Summary(pixels, os.path.getsize(coded), seconds, about.quality)
+        if verifying is not None:
+            with Image(coded, finder(wanted.model), workers, most_pixels=pixels) as image:
+                try:
+                    found = check(source, image, verifying)
+                except UserError as error:
+                    raise UserError(f"{target}: {error}; nothing was written") from None
+            done = replace(done, difference=found)
+    return done
 
 
 def compress_file(
@@ -123,17 +156,19 @@ def compress_file(
     target: str | os.PathLike[str],
     wanted: Wanted,
     overwrite: bool = False,
-    progress: Progress = lambda pixels: None,
+    progress: Progress = untold,
+    verifying: Progress | None = untold,
 ) -> Summary:
-    """A raster of any format that GDAL reads, to a .sarc file.
+    """A raster of any format that GDAL reads, to a .sarc file; otherwise as `compress_source`.
 
     Raises:
         UserError: it cannot be read, does not say what it holds, cannot be coded as wanted, or the
             file cannot be written.
     """
     quantity = _quantity(source, wanted.quantity)
+    _refuse_same(source, target)
     with open_input(source) as opened:
-        return compress_source(opened, quantity, target, wanted, overwrite, progress)
+        return compress_source(opened, quantity, target, wanted, overwrite, progress, verifying)
 
 
 def decompress_file(
@@ -144,7 +179,7 @@ def decompress_file(
     workers: int | None = None,
     most_pixels: int = MOST_PIXELS,
     on_damage: Callable[[int, UserError], object] | None = None,
-    progress: Progress = lambda pixels: None,
+    progress: Progress = untold,
 ) -> Summary:
     """A .sarc file to a tiled GeoTIFF that says what the raster said.
 
@@ -156,14 +191,17 @@ def decompress_file(
         workers: threads; None: one a core.
         most_pixels: that the image may have.
         on_damage: is told of tiles that cannot be decoded, which become nodata; None: an error.
-        progress: is told how many pixels were written.
+        progress: is told of pixels that were written.
 
     Raises:
         UserError: the file cannot be decoded, or the GeoTIFF not be written.
     """
     began = time.monotonic()
+    check_workers(workers)
+    _refuse_same(source, target)
     with Image(source, finder(model), workers, most_pixels, on_damage) as image:
         raster = image.header.raster
+        pixels = raster.height * raster.width * len(raster.measured)
         with open_output(
             target, raster, extra_tags=promises(image.header), overwrite=overwrite
         ) as output:
@@ -174,8 +212,7 @@ def decompress_file(
                     output.write_mask(mask, window.row, window.column)
                 if alpha is not None:
                     output.write_alpha(alpha, window.row, window.column)
-                progress(len(raster.measured) * window.height * window.width)
-        pixels = raster.height * raster.width * len(raster.measured)
+                progress(len(raster.measured) * window.height * window.width, pixels)
         quality = image.header.about.quality
     return Summary(pixels, os.path.getsize(source), time.monotonic() - began, quality)
 
@@ -191,6 +228,18 @@ def promises(header: Header) -> dict[str, str]:
     return tags
 
 
+def check_workers(workers: int | None) -> None:
+    """Raises a UserError for less than one thread."""
+    if workers is not None and not 1 <= workers <= _MOST_WORKERS:
+        raise UserError(f"threads={workers}: expected 1 to {_MOST_WORKERS}")
+
+
+def _refuse_same(source: str | os.PathLike[str], target: str | os.PathLike[str]) -> None:
+    with suppress(OSError):  # mostly as there is no such target yet
+        if os.path.samefile(source, target):
+            raise UserError(f"{target}: is what is read; give another name for what is written")
+
+
 def _quantity(path: str | os.PathLike[str], given: Quantity | None) -> Quantity:
     stated = stated_quantity(path)
     if given and stated and given != stated:
@@ -203,6 +252,20 @@ def _quantity(path: str | os.PathLike[str], given: Quantity | None) -> Quantity:
     return quantity
 
 
+def _refuse_impossible(stored: list[Stored]) -> None:
+    for each in stored:
+        if not (math.isfinite(each.scale) and each.scale and math.isfinite(each.offset)):
+            raise UserError(
+                f"a band of scale {each.scale} and offset {each.offset}, expected finite ones and "
+                "no scale of 0; set them by gdal_edit.py -scale 1 -offset 0"
+            )
+        if each.nodata is not None and each.dtype.kind != "f" and each.nodata_pixel is None:
+            raise UserError(
+                f"nodata {each.nodata}, which no pixel of {each.dtype} is; take it out by "
+                "gdal_edit.py -unsetnodata"
+            )
+
+
 def _choose(
     source: Source, quantity: Quantity, wanted: Wanted, workers: int
 ) -> tuple[TileCoder, About]:
@@ -210,6 +273,7 @@ def _choose(
     bands = [raster.bands[number - 1] for number in raster.measured]
     dtype = np.dtype(raster.dtype)
     stored = [Stored(dtype, quantity, raster.nodata, each.scale, each.offset) for each in bands]
+    _refuse_impossible(stored)
     tiling = Tiling.of(raster.height, raster.width, _TILE)
     tile = tiling.tile_height, tiling.tile_width
     program = f"sar_codec {version('sar_codec')}"

@@ -103,6 +103,12 @@ class WholeFile:
             self._file.write(content)
             self._file.seek(0, os.SEEK_END)
 
+    def flushed(self) -> Path:
+        """Where the file is until the context ends, with all that was written to it."""
+        with self._discarded_on_error():
+            self._file.flush()
+        return self._temporary
+
     def discard(self) -> None:
         """Ends it without a file."""
         with suppress(OSError):  # of bytes that were still to be written

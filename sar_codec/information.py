@@ -50,7 +50,12 @@ def in_words(found: dict[str, Any]) -> str:
         "model": about["model"],
         "program": about["program"],
     }
-    return "\n".join(f"{name:8} {value}" for name, value in lines.items())
+    return "\n".join(f"{name:8} {_printable(value)}" for name, value in lines.items())
+
+
+def _printable(text: str) -> str:
+    """Without what would move the cursor or change colours: the file's author chose some of it."""
+    return "".join(each if each.isprintable() else ascii(each)[1:-1] for each in text)
 
 
 def _name_of(crs: str | None) -> str:

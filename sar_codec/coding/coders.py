@@ -34,7 +34,9 @@ class QualityCoder:
 
     @property
     def margin(self) -> int:
-        return self.network.encoding_margin
+        # Gains depend on decoded pixels, and these on latents around the tile.
+        beyond = self.network.decoding_margin if self.keeps_power else 0
+        return self.network.encoding_margin + beyond
 
     def encode(
         self,
@@ -56,7 +58,7 @@ class QualityCoder:
         coded = self.network.encode(shifted, tile, self.quality)
         gains = b""
         if self.keeps_power:
-            found = self.network.image(coded.latents, self.quality)[: tile.height, : tile.width]
+            found = self.network.image(coded.around, self.quality)[inner]
             gains = pack_gains(wanted, found - np.float32(header.about.shift_db[band]))
         return Part(Method.NETWORK, exceptions, gains, coded.data), coded.check
 

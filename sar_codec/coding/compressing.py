@@ -17,6 +17,8 @@ from sar_codec.coding.tiling import Window
 from sar_codec.data.description import Description
 
 _AHEAD = 3  # tiles that wait for each worker
+# Is told, each time that some were done, how many pixels of all bands and of how many.
+Progress = Callable[[int, int], object]
 
 
 class Source(Protocol):
@@ -77,7 +79,7 @@ def compress(
     header: Header,
     coder: TileCoder,
     workers: int,
-    progress: Callable[[int], object],
+    progress: Progress,
 ) -> None:
     """Codes all tiles of a raster and finishes the file.
 
@@ -87,7 +89,7 @@ def compress(
         header: of the file.
         coder: of tiles.
         workers: threads that code.
-        progress: is told of each tile how many pixels all bands of it have.
+        progress: is told of each tile that was written.
     """
     tiling, bands = header.tiling, len(header.raster.measured)
     with ThreadPoolExecutor(workers, initializer=one_thread_each) as pool:
@@ -97,7 +99,7 @@ def compress(
             window, coded = waiting.popleft()
             for payload, check in coded.result():
                 writer.add_tile(payload, check)
-            progress(bands * window.height * window.width)
+            progress(bands * window.height * window.width, bands * tiling.height * tiling.width)
 
         try:
             for tile in range(tiling.count):
@@ -127,7 +129,7 @@ def _read(source: Source, header: Header, window: Window, margin: int) -> _Piece
 def _coded(header: Header, coder: TileCoder, piece: _Piece) -> list[tuple[bytes, int]]:
     parts = []
     for band, (pixels, valid) in enumerate(zip(piece.pixels, piece.valid, strict=True)):
-        shown = _without_hidden(header, band, pixels, valid)
+        shown = without_hidden(header, band, pixels, valid)
         part, check = coder.encode(header, band, shown, valid, piece.tile)
         parts.append((part.pack(), check))
     if header.has_validity:
@@ -136,15 +138,12 @@ def _coded(header: Header, coder: TileCoder, piece: _Piece) -> list[tuple[bytes,
     return parts
 
 
-def _without_hidden(
+def without_hidden(
     header: Header, band: int, pixels: NDArray[Any], valid: NDArray[np.bool_]
 ) -> NDArray[Any]:
     """Pixels with nodata, or 0, where a mask hides what they are: that need not be kept."""
     if not header.has_validity:
         return pixels
     stored = header.stored(band)
-    is_nodata = np.isnan(pixels) if pixels.dtype.kind == "f" else np.zeros_like(valid)
-    if stored.nodata is not None:
-        is_nodata |= pixels == stored.nodata
-    fill = 0 if stored.nodata is None else stored.nodata
-    return np.where(valid | is_nodata, pixels, np.array(fill, pixels.dtype))
+    fill = stored.dtype.type(0) if stored.nodata_pixel is None else stored.nodata_pixel
+    return np.where(valid | stored.is_nodata(pixels), pixels, fill)

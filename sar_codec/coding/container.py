@@ -125,6 +125,12 @@ class Writer:
         self._file.rewrite_start(Head(0, 0, self._end, header_place, index_place).pack())
         self._is_finished = True
 
+    def unplaced(self) -> Path:
+        """Where the finished file can be read before it appears, to see whether it should."""
+        if not self._is_finished:
+            raise ValueError(f"{self._path}: cannot be read before finish")
+        return self._file.flushed()
+
     def _append(self, content: bytes) -> Place:
         if self._is_finished:
             raise ValueError(f"{self._path}: nothing can be added after finish")

@@ -29,6 +29,8 @@ from sar_codec.models.autoencoder import BLOCK
 from sar_codec.models.interlaced import Interlaced
 
 MOST_PIXELS = 10**9
+_MOST_HELD = 512  # parts of tiles; three rows of images up to 87,000 pixels wide
+_WIDEST = 2**15  # columns that are read at once, however wide the image
 
 # The header's `model` -> the network that has this id.
 FindNetwork = Callable[[str], "Network | Bounded"]
@@ -58,8 +60,9 @@ class Image:
         find: gives the network that the file needs.
         workers: threads that decode; None: one a core.
         most_pixels: of all bands, that the file may have.
-        on_damage: is told of each tile that cannot be decoded, and why; its pixels are then
-            nodata, or 0. None: a `UserError` is raised.
+        on_damage: is told once of each part of a tile that cannot be decoded, and why; its pixels
+            are then nodata, or where there is no such value NaN or 0. None: a `UserError` is
+            raised.
 
     Attributes:
         header: what the file says of its image.
@@ -84,7 +87,7 @@ class Image:
         try:
             self.header = open_header(self._file, self._path, most_pixels)
             about = self.header.about
-            self._network = find(about.model)
+            self._network = self._found(find, about.model)
             if isinstance(self._network, Network) != (about.mode == "quality"):
                 raise UserError(f"{path}: the model given is not of its kind, {about.mode}")
             if self._network.id != about.model:
@@ -184,7 +187,14 @@ class Image:
         """Windows that cover the image, from top to bottom; cheap to read in this order."""
         height, width = self.header.raster.height, self.header.raster.width
         for row in range(0, height, rows):
-            yield Window(row, 0, min(rows, height - row), width)
+            for column in range(0, width, _WIDEST):
+                yield Window(row, column, min(rows, height - row), min(_WIDEST, width - column))
+
+    def _found(self, find: FindNetwork, model: str) -> Network | Bounded:
+        try:
+            return find(model)
+        except UserError as error:
+            raise UserError(f"{self._path}: {error}") from None
 
     def _number(self, tile: int, part: int) -> int:
         return tile * self.header.parts + part
@@ -197,7 +207,8 @@ class Image:
         for number in numbers:
             self._held.move_to_end(number)
         # Three rows of tiles: enough to go through an image from top to bottom.
-        most = max(len(numbers), 3 * self.header.tiling.columns * self.header.parts)
+        three_rows = 3 * self.header.tiling.columns * self.header.parts
+        most = max(len(numbers), min(three_rows, _MOST_HELD))
         while len(self._held) > most:
             self._held.popitem(last=False)
 
@@ -233,10 +244,11 @@ class Image:
     def _tell(self, number: int, error: UserError) -> None:
         message = str(error) if str(self._path) in str(error) else f"{self._path}: {error}"
         told = UserError(f"{message} (tile {number})" if "tile" not in message else message)
-        self._damaged.add(number)
         if self._on_damage is None:
             raise told
-        self._on_damage(number, told)
+        if number not in self._damaged:
+            self._damaged.add(number)
+            self._on_damage(number, told)
 
     def _pixels(self, tile: int, band: int, shared: Window) -> NDArray[Any]:
         """Pixels of a window within a tile, of one band."""
@@ -245,7 +257,8 @@ class Image:
         stored = self.header.stored(band)
         symbols = self._held[self._number(tile, band)]
         if symbols is None:
-            fill = 0 if stored.nodata is None else stored.nodata
+            nothing = np.nan if stored.dtype.kind == "f" else 0
+            fill = nothing if stored.nodata_pixel is None else stored.nodata_pixel
             return np.full(shared[2:], fill, stored.dtype)
         if isinstance(symbols.decoded, Tensor):
             pixels = stored.to_pixels(self._decibels(tile, band, shared, symbols.part.gains))

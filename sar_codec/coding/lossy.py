@@ -12,17 +12,25 @@ from torch import Tensor
 from sar_codec.coding.layout import crc32c
 from sar_codec.coding.tiling import Window
 from sar_codec.data.scaling import from_unit, to_unit
+from sar_codec.entropy.integer import FRACTION
 from sar_codec.models.autoencoder import BLOCK
 from sar_codec.models.codec import Codec
 from sar_codec.precision import has_native_bf16
 
 
 class Encoded(NamedTuple):
-    """A tile's latents: as bytes, the check of them, and as the decoder will have them."""
+    """A tile's latents.
+
+    Attributes:
+        data: as bytes.
+        check: of them.
+        around: as the decoder will have them, `(1, latents, h, w)`, and all that are around them,
+            about as it will.
+    """
 
     data: bytes
     check: int
-    latents: Tensor
+    around: Tensor
 
 
 @dataclass(frozen=True)
@@ -56,7 +64,7 @@ class Network:
 
         Args:
             decibels: of the tile and what is around it, `(h, w)`, finite; above and to the left,
-                `encoding_margin` pixels of it or none.
+                a multiple of 16 pixels of it, at least `encoding_margin`, or none.
             tile: where in that.
             quality: 1 to 8.
         """
@@ -68,9 +76,12 @@ class Network:
             slice(begin // BLOCK, end // BLOCK) for begin, end in zip(tile[:2], ends, strict=True)
         )
         with fast():
-            latents = self.model.latents(x[None, None], quality)[..., rows, columns]
-        data, y_hat = self.model.compress_latents(latents, quality)
-        return Encoded(data, check_of(y_hat), y_hat.float())
+            latents = self.model.latents(x[None, None], quality)
+        data, y_hat = self.model.compress_latents(latents[..., rows, columns], quality)
+        around = latents * FRACTION
+        around[..., rows, columns] = y_hat.float()
+        height, width = (-(-side // BLOCK) for side in decibels.shape)
+        return Encoded(data, check_of(y_hat), around[..., :height, :width])
 
     def decode(self, data: bytes, height: int, width: int, quality: float) -> tuple[Tensor, int]:
         """The latents of a tile, exact, `(1, latents, h, w)`, float32; and their check.

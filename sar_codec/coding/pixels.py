@@ -32,37 +32,77 @@ class Stored(NamedTuple):
 
     def to_decibels(self, pixels: NDArray[Any]) -> NDArray[np.float32]:
         """NaN where a pixel has none, as zeros and negative ones of power."""
-        values = pixels
-        if (self.scale, self.offset) != (1, 0):
-            with np.errstate(over="ignore"):  # of nodata values such as -3.4e38
-                values = pixels * self.scale + self.offset
-        return to_decibels(values, self.quantity)
+        return to_decibels(self._values(pixels), self.quantity)
 
     def to_pixels(self, decibels: NDArray[np.float32]) -> NDArray[Any]:
         """The inverse, as near as the type allows; never nodata, and never what has no decibels."""
-        values = from_decibels(decibels, self.quantity).astype(np.float64)
-        values = (values - self.offset) / self.scale
+        with np.errstate(over="ignore", under="ignore"):
+            values = from_decibels(decibels, self.quantity).astype(np.float64)
+        # What float32 holds, in which decibels are found; unlike clip, this gives no NaN.
+        largest = float(np.finfo(np.float32).max)
+        smallest = -largest if self.quantity == "db" else float(np.finfo(np.float32).tiny)
+        values = np.fmin(np.fmax(values, smallest), largest)
+        with np.errstate(over="ignore"):
+            values = (values - self.offset) / self.scale
         if self.dtype.kind == "f":
             limits = np.finfo(self.dtype)
             pixels = values.clip(limits.min, limits.max).astype(self.dtype)
-            if self.quantity != "db":
-                pixels = np.maximum(pixels, limits.tiny)
         else:
             integers = np.iinfo(self.dtype)
-            lowest = integers.min
-            if self.quantity != "db" and self.offset == 0 and self.scale > 0:
-                lowest = 1
-            pixels = np.rint(values).clip(lowest, integers.max).astype(self.dtype)
-        if self.nodata is not None and not np.isnan(self.nodata):
-            is_nodata = pixels == self.nodata
-            if is_nodata.any():
-                pixels[is_nodata] = self._beside(self.nodata)
+            pixels = np.rint(values).clip(integers.min, integers.max).astype(self.dtype)
+        is_bad = ~self._is_measured(pixels)
+        if is_bad.any():
+            pixels[is_bad] = self._nearest_measured(pixels[is_bad])
         return pixels
 
-    def _beside(self, value: float) -> Any:
+    @property
+    def nodata_pixel(self) -> Any:
+        """The pixel of the type that is nodata, None if there is none."""
+        if self.nodata is None:
+            return None
         if self.dtype.kind == "f":
-            return np.nextafter(self.dtype.type(value), self.dtype.type(np.inf))
-        return self.dtype.type(int(value) + (1 if value < np.iinfo(self.dtype).max else -1))
+            # -3.40282346638529e+38, a text that many files have, is the least float32 once rounded.
+            with np.errstate(over="ignore"):
+                return np.asarray(self.nodata).astype(self.dtype)[()]
+        integers = np.iinfo(self.dtype)
+        is_whole = integers.min <= self.nodata <= integers.max and self.nodata == int(self.nodata)
+        return self.dtype.type(int(self.nodata)) if is_whole else None
+
+    def is_nodata(self, pixels: NDArray[Any]) -> NDArray[np.bool_]:
+        """Where pixels are nodata, or NaN."""
+        found = np.isnan(pixels) if self.dtype.kind == "f" else np.zeros(pixels.shape, np.bool_)
+        return found if self.nodata_pixel is None else found | (pixels == self.nodata_pixel)
+
+    def _values(self, pixels: NDArray[Any]) -> NDArray[Any]:
+        if (self.scale, self.offset) == (1, 0):
+            return pixels
+        with np.errstate(over="ignore", invalid="ignore"):  # of nodata values such as -1.8e308
+            return pixels.astype(np.float64) * self.scale + self.offset
+
+    def _is_measured(self, pixels: NDArray[Any]) -> NDArray[np.bool_]:
+        """Where pixels have decibels and are not nodata."""
+        with np.errstate(over="ignore"):
+            values = self._values(pixels).astype(np.float32)
+        has_decibels = np.isfinite(values) if self.quantity == "db" else values > 0
+        return has_decibels & np.isfinite(values) & ~self.is_nodata(pixels)
+
+    def _nearest_measured(self, pixels: NDArray[Any]) -> NDArray[Any]:
+        """Those few steps of the type beside, as rounding goes no farther."""
+        found, is_bad = pixels.copy(), np.ones(pixels.shape, np.bool_)
+        for steps in (1, -1, 2, -2, 3, -3, 4, -4):
+            moved = self._moved(pixels[is_bad], steps)
+            found[is_bad] = moved
+            is_bad[is_bad] = ~self._is_measured(moved)
+        return found
+
+    def _moved(self, pixels: NDArray[Any], steps: int) -> NDArray[Any]:
+        if self.dtype.kind == "f":
+            for _ in range(abs(steps)):
+                pixels = np.nextafter(pixels, self.dtype.type(np.copysign(np.inf, steps)))
+            return pixels
+        integers = np.iinfo(self.dtype)
+        moved = pixels.astype(np.int64) + steps
+        return moved.clip(integers.min, integers.max).astype(self.dtype)
 
 
 def pack_exceptions(pixels: NDArray[Any], is_coded: NDArray[np.bool_]) -> bytes:

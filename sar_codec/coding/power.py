@@ -6,6 +6,7 @@ gain, interpolated between the blocks' middles, so that no edges show.
 """
 
 import zlib
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -15,8 +16,11 @@ from sar_codec.errors import UserError
 
 BLOCK = 64  # pixels
 _STEP_DB = 0.05
-_LARGEST = 127  # steps
-_ROUNDS = 3  # each block's gain changes its neighbours' power a little
+_LARGEST = 800  # steps; where the network loses a target, its block lacks nearly all of its power
+_PATCH = 8  # pixels that have about the same gain
+# A gain changes its neighbours' power too. Rounds are cheap while patches stand for their pixels.
+_COARSE_ROUNDS = 40
+_FINE_ROUNDS = 3
 
 
 def pack_gains(wanted: NDArray[np.float32], decoded: NDArray[np.float32]) -> bytes:
@@ -27,18 +31,21 @@ def pack_gains(wanted: NDArray[np.float32], decoded: NDArray[np.float32]) -> byt
         decoded: of what the decoder has, `(h, w)`.
     """
     counts = np.isfinite(wanted)
-    aim = _block_sums(np.where(counts, _power(wanted), 0))
+    aim = _sums(np.where(counts, _power(wanted), 0), BLOCK)
     power = np.where(counts, _power(decoded), 0)
+    patches = _sums(power, _PATCH)
     steps = np.zeros(aim.shape)
-    for _ in range(_ROUNDS):
-        found = _block_sums(power * _power(_gain_db(steps, wanted.shape)))
-        with np.errstate(divide="ignore", invalid="ignore"):
-            off = 10 * np.log10(aim / found)
-        steps += np.where(np.isfinite(off), off, 0) / _STEP_DB
-    whole = np.rint(steps).clip(-_LARGEST, _LARGEST).astype(np.int8)
+    for _ in range(_COARSE_ROUNDS):
+        gain = _power(_gain_db(steps, wanted.shape, _PATCH))
+        steps += _missing(aim, _sums(patches * gain, BLOCK // _PATCH))
+    for _ in range(_FINE_ROUNDS):
+        steps += _missing(aim, _sums(power * _power(_gain_db(steps, wanted.shape)), BLOCK))
+    whole = np.rint(steps.clip(-_LARGEST, _LARGEST)).astype("<i2")
     if not whole.any():
         return b""
-    return zlib.compress(np.diff(whole.ravel(), prepend=np.int8(0)).tobytes(), 9)
+    deltas = np.diff(whole.ravel(), prepend=whole.dtype.type(0)).view(np.uint8)
+    # All low bytes, then all high ones, which are mostly the same.
+    return zlib.compress(deltas.reshape(-1, 2).T.tobytes(), 9)
 
 
 def with_gains(gains: bytes, decoded: NDArray[np.float32]) -> NDArray[np.float32]:
@@ -60,27 +67,42 @@ def gain_db(gains: bytes, shape: tuple[int, int]) -> NDArray[np.float32]:
     """
     rows, columns = (-(-side // BLOCK) for side in shape)
     try:
-        deltas = np.frombuffer(inflated(gains, rows * columns), np.int8)
+        planes = np.frombuffer(inflated(gains, 2 * rows * columns), np.uint8)
     except UserError:
         raise UserError("the gains of a tile are damaged: get another copy of the file") from None
-    steps = deltas.cumsum(dtype=np.int8).astype(np.float64).reshape(rows, columns)
-    return _gain_db(steps, shape)
+    deltas = planes.reshape(2, -1).T.copy().view("<i2")
+    steps = deltas.cumsum(dtype=np.int16).clip(-_LARGEST, _LARGEST)
+    return _gain_db(steps.astype(np.float64).reshape(rows, columns), shape)
 
 
-def _gain_db(steps: NDArray[np.float64], shape: tuple[int, ...]) -> NDArray[np.float32]:
-    down, across = (_between(side, blocks) for side, blocks in zip(shape, steps.shape, strict=True))
+def _missing(aim: NDArray[np.float64], found: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Steps from power that was found to what it should be; 0 where there is none."""
+    with np.errstate(divide="ignore", invalid="ignore"):
+        off_db = 10 * np.log10(aim / found)
+    return np.where(np.isfinite(off_db), off_db, 0) / _STEP_DB
+
+
+def _gain_db(
+    steps: NDArray[np.float64], shape: tuple[int, ...], patch: int = 1
+) -> NDArray[np.float32]:
+    """Gains in the middle of each patch of so many pixels to a side."""
+    down, across = (
+        _between(side, blocks, patch) for side, blocks in zip(shape, steps.shape, strict=True)
+    )
     return (down @ (_STEP_DB * steps) @ across.T).astype(np.float32)
 
 
-def _between(side: int, blocks: int) -> NDArray[np.float64]:
-    """Weights of blocks' values at each pixel, linear between their middles: `(side, blocks)`."""
+def _between(side: int, blocks: int, patch: int) -> NDArray[np.float64]:
+    """Weights of blocks' values at each patch, linear between their middles: `(n, blocks)`."""
     middles = [min(BLOCK * (block + 0.5), (BLOCK * block + side) / 2) for block in range(blocks)]
-    places = np.arange(side) + 0.5
+    begins = np.arange(0, side, patch)
+    places = (begins + np.minimum(begins + patch, side)) / 2
     return np.stack([np.interp(places, middles, one) for one in np.eye(blocks)], 1)
 
 
-def _block_sums(values: NDArray[np.float32]) -> NDArray[np.float64]:
-    rows, columns = (np.arange(0, side, BLOCK) for side in values.shape)
+def _sums(values: NDArray[Any], side: int) -> NDArray[np.float64]:
+    """Of blocks of so many values to a side."""
+    rows, columns = (np.arange(0, length, side) for length in values.shape)
     return np.add.reduceat(np.add.reduceat(values, rows, 0), columns, 1, dtype=np.float64)
 
 
