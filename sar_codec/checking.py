@@ -52,14 +52,14 @@ class _Sums:
         self.squares += float(np.square(error).sum())
         self.largest = max(self.largest, float(error.max(initial=0)))
         self.count += len(error)
-        self.power += [
-            np.power(10.0, each.astype(np.float64) / 10).sum() for each in (before, after)
-        ]
+        with np.errstate(over="ignore"):  # of integers that are said to be decibels
+            self.power += [(10 ** (each.astype(np.float64) / 10)).sum() for each in (before, after)]
 
     def difference(self) -> Difference:
         if not self.count:
             return Difference(0.0, 0.0, 0.0)
-        ratio = float(10 * np.log10(self.power[1] / self.power[0]))
+        with np.errstate(divide="ignore", invalid="ignore"):
+            ratio = float(10 * np.log10(self.power[1] / self.power[0]))
         return Difference((self.squares / self.count) ** 0.5, self.largest, ratio)
 
 

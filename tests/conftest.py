@@ -13,6 +13,7 @@ import pytest
 os.environ["OMP_NUM_THREADS"] = "1"
 
 import torch  # which reads the number as it is imported
+from tiny_networks import CONFIGS, write_weights
 
 SHARED_DATA = Path(__file__).resolve().parents[2] / "shared" / "data"
 
@@ -60,6 +61,13 @@ def run_program(
         return 0, capsys.readouterr().err
 
     return run
+
+
+@pytest.fixture(scope="session")
+def tiny_weights(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
+    """Files of weights of untrained networks, by their kind; see `tiny_networks`."""
+    folder = tmp_path_factory.mktemp("weights")
+    return {kind: write_weights(folder / f"{kind}.safetensors", kind) for kind in CONFIGS}
 
 
 @pytest.fixture

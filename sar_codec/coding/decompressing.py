@@ -129,10 +129,7 @@ class Image:
             UserError: a tile is damaged.
             ValueError: the window is not within the image.
         """
-        window = Window(row, column, height, width)
-        tiling = self.header.tiling
-        if min(window) < 0 or 0 in window[2:] or window.shared_with(tiling.whole) != window:
-            raise ValueError(f"{window} is not within {tiling.height} x {tiling.width} pixels")
+        tiling, window = self.header.tiling, self._within(row, column, height, width)
         raster = self.header.raster
         pixels = np.empty((len(raster.measured), height, width), raster.dtype)
         margin = self._network.decoding_margin if isinstance(self._network, Network) else 0
@@ -156,9 +153,10 @@ class Image:
 
         Raises:
             UserError: a tile is damaged.
+            ValueError: the window is not within the image.
         """
         raster, tiling = self.header.raster, self.header.tiling
-        window = Window(row, column, height, width)
+        window = self._within(row, column, height, width)
         mask = np.zeros((height, width), np.bool_) if raster.has_mask else None
         dtype = np.dtype(raster.dtype)
         alpha = np.zeros((height, width), dtype) if raster.alpha is not None else None
@@ -195,6 +193,12 @@ class Image:
             return find(model)
         except UserError as error:
             raise UserError(f"{self._path}: {error}") from None
+
+    def _within(self, *given: int) -> Window:
+        window, whole = Window(*given), self.header.tiling.whole
+        if min(window) < 0 or 0 in window[2:] or window.shared_with(whole) != window:
+            raise ValueError(f"{window} is not within {whole.height} x {whole.width} pixels")
+        return window
 
     def _number(self, tile: int, part: int) -> int:
         return tile * self.header.parts + part

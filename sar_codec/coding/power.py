@@ -17,6 +17,7 @@ from sar_codec.errors import UserError
 BLOCK = 64  # pixels
 _STEP_DB = 0.05
 _LARGEST = 800  # steps; where the network loses a target, its block lacks nearly all of its power
+_LARGEST_DB = np.float32(150)  # no measurement has more; products and sums stay finite
 _PATCH = 8  # pixels that have about the same gain
 # A gain changes its neighbours' power too. Rounds are cheap while patches stand for their pixels.
 _COARSE_ROUNDS = 40
@@ -107,4 +108,5 @@ def _sums(values: NDArray[Any], side: int) -> NDArray[np.float64]:
 
 
 def _power(decibels: NDArray[np.float32]) -> NDArray[np.float32]:
-    return np.exp(decibels * np.float32(np.log(10) / 10))
+    held = decibels.clip(-_LARGEST_DB, _LARGEST_DB)
+    return np.exp(held * np.float32(np.log(10) / 10))
