@@ -33,9 +33,12 @@ LAYERS: dict[str, set[str]] = {
     "models": {"entropy"},
     "trained": {"files", "training"},
     "coding": {"data", "entropy", "models", "files"},
+    "networks": {"coding", "config", "models", "trained"},
+    "conversion": {"coding", "data", "networks"},
+    "evaluation": {"coding", "conversion", "data", "files", "metrics", "networks"},
     "training": {"losses", "metrics", "config", "files", "processes", "run_lock", "signals"},
 }
-PROGRAMS = {"train", "benchmark", "verify_resume", "compare"}
+PROGRAMS = {"train", "benchmark", "verify_resume", "compare", "evaluate"}
 MODULES = sorted(PACKAGE.rglob("*.py"))
 
 
@@ -89,11 +92,13 @@ def test_no_module_imports_itself_through_others() -> None:
         visit(path, ())
 
 
-@pytest.mark.parametrize("name", ["train", "benchmark", "compare", "config", "program"])
+@pytest.mark.parametrize("name", ["train", "benchmark", "compare", "evaluate", "config", "program"])
 def test_what_help_needs_imports_neither_torch_nor_rasterio_at_the_top(name: str) -> None:
     heavy = {"torch", "torchvision", "rasterio", "tensorboard"}
     for node in ast.parse((PACKAGE / f"{name}.py").read_text()).body:
         if isinstance(node, ast.Import | ast.ImportFrom):
             module = node.module if isinstance(node, ast.ImportFrom) else node.names[0].name
             assert (module or "").split(".")[0] not in heavy
-            assert not (module or "").startswith(("sar_codec.data", "sar_codec.training"))
+            assert not (module or "").startswith(
+                ("sar_codec.data", "sar_codec.evaluation", "sar_codec.training")
+            )
