@@ -42,6 +42,7 @@ def main(cfg: DictConfig) -> None:
     from sar_codec.evaluation import plots
     from sar_codec.evaluation.contestants import contestants
     from sar_codec.evaluation.measuring import measured, write_rows
+    from sar_codec.evaluation.report import write_report
     from sar_codec.evaluation.scenes import read_scenes
     from sar_codec.evaluation.summary import as_json, as_markdown, summarise
 
@@ -61,7 +62,7 @@ def main(cfg: DictConfig) -> None:
 
     anchor = codecs[settings.anchor].name
     summaries = summarise(rows, anchor, settings.seed)
-    about = {
+    about: dict[str, Any] = {
         "program": f"sar_codec {version('sar_codec')}",
         "anchor": anchor,
         "threads": settings.threads,
@@ -73,10 +74,23 @@ def main(cfg: DictConfig) -> None:
     table = as_markdown(summaries, anchor, len(scenes))
     write_whole(run_dir / "summary.json", [summary.encode()])
     write_whole(run_dir / "table.md", [table.encode()])
-    for field in plots.FIELDS:
-        plots.draw(rows, field, run_dir / f"{field}.png")
+    curves = {field: plots.png(rows, field) for field in plots.FIELDS}
+    for field, png in curves.items():
+        write_whole(run_dir / f"{field}.png", [png])
     log.info("%d bands, %d files:\n%s", len(scenes), len(rows), table)
-    log.info("metrics.csv, summary.json, table.md and curves are in %s", run_dir)
+    log.info("Coding some again, for the report")
+    write_report(
+        run_dir / "report.html",
+        scenes,
+        list(codecs.values()),
+        anchor,
+        rows,
+        summaries,
+        curves,
+        missing,
+        about["program"],
+    )
+    log.info("The report is %s", run_dir / "report.html")
 
 
 def bands_of(data: dict[str, Any]) -> list[Any]:

@@ -35,13 +35,14 @@ def test_the_whole_command_leaves_figures_tables_and_curves(
     assert summary["codecs"][0]["images"] == 1
     assert summary["left_out"] == []
     assert (run / "table.md").read_text() in (run / "training.log").read_text()
+    assert "<html" in (run / "report.html").read_text()
     assert (run / "rmse_db.png").read_bytes().startswith(b"\x89PNG")
 
 
 @pytest.mark.parametrize(
     ("overrides", "word"),
     [
-        (["data=synthetic"], "data=synthetic"),
+        ([*OWN, "data=synthetic"], "data=synthetic"),
         (["codecs=[jpeg]"], "codecs="),
         (["codecs=[]"], "codecs="),
         (["codecs=[ours]"], "anchor=jpeg2000"),

@@ -3,11 +3,9 @@
 import io
 import warnings
 from collections.abc import Sequence
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from sar_codec.evaluation.measuring import Row
-from sar_codec.files import write_whole
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -27,24 +25,17 @@ FIELDS = tuple(_AXES)
 """What can be drawn over the rate."""
 
 
-def draw(rows: Sequence[Row], field: str, path: Path) -> None:
-    """Writes the `picture` of rows into a PNG, which appears whole.
-
-    Raises:
-        UserError: it cannot be written.
-    """
-    write_whole(path, [png(picture(rows, field))])
-
-
-def png(figure: "Figure") -> bytes:
-    """A figure as a PNG, the same whatever the user's own matplotlibrc says."""
+def png(rows: Sequence[Row], field: str) -> bytes:
+    """The `picture` as a PNG, the same whatever the user's own matplotlibrc says."""
     import matplotlib
     from matplotlib.backends.backend_agg import FigureCanvasAgg
 
     content = io.BytesIO()
     with matplotlib.rc_context(dict(matplotlib.rcParamsDefault)), warnings.catch_warnings():
         warnings.filterwarnings("ignore", "Glyph .* missing from")  # drawn as boxes
-        FigureCanvasAgg(figure).print_figure(content, format="png", bbox_inches="tight")
+        FigureCanvasAgg(picture(rows, field)).print_figure(
+            content, format="png", bbox_inches="tight"
+        )
     return content.getvalue()
 
 

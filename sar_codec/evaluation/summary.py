@@ -118,6 +118,18 @@ def as_json(summaries: Sequence[CodecSummary], **about: Any) -> dict[str, Any]:
 
 def as_markdown(summaries: Sequence[CodecSummary], anchor: str, images: int) -> str:
     """A table to be pasted into a README."""
+    head, *lines = cells(summaries, anchor, images)
+    return "".join(f"| {' | '.join(each)} |\n" for each in (head, ["---"] * len(head), *lines))
+
+
+def cells(summaries: Sequence[CodecSummary], anchor: str, images: int) -> list[list[str]]:
+    """The table's lines, the first its head.
+
+    Args:
+        summaries: of codecs.
+        anchor: the codec that all are compared with.
+        images: bands that there are.
+    """
     head = [
         "codec",
         f"BD-rate against {anchor} (95 %)",
@@ -126,7 +138,7 @@ def as_markdown(summaries: Sequence[CodecSummary], anchor: str, images: int) -> 
         "largest",
         "encode / decode",
     ]
-    lines = [head, ["---"] * len(head)]
+    lines = [head]
     for each in summaries:
         bd = _percent(each.bd_rate)
         if each.bd_interval and each.codec != anchor:
@@ -143,7 +155,7 @@ def as_markdown(summaries: Sequence[CodecSummary], anchor: str, images: int) -> 
                 f"{each.encoding_speed:.3g} / {each.decoding_speed:.3g} Mpx/s",
             ]
         )
-    return "".join(f"| {' | '.join(cells)} |\n" for cells in lines)
+    return lines
 
 
 def _percent(value: float | None) -> str:

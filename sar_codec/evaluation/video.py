@@ -24,7 +24,7 @@ class Frame:
         program: ffmpeg's path.
         stream: what it calls the bitstream.
         pixels: what it calls the samples.
-        options: of the encoder; of `{setting}`, the setting.
+        options: of the encoder; of `{setting}`, the setting, rounded: quantisers are whole.
         threads: to code with.
     """
 
@@ -44,7 +44,7 @@ class Frame:
             samples += np.full(padded.size // 2, 512, "<u2").tobytes()
         size = f"{padded.shape[1]}x{padded.shape[0]}"
         read = ("-f", "rawvideo", "-pix_fmt", self.pixels, "-s", size, "-i", "-")
-        options = [each.format(setting=f"{setting:g}") for each in self.options]
+        options = [each.format(setting=round(setting)) for each in self.options]
         write = ("-threads", str(self.threads), *options, "-f", self.stream, "-")
         return self._run([*read, *write], samples)
 
