@@ -3,6 +3,9 @@
 import inspect
 import json
 import logging
+import os
+from collections.abc import Sequence
+from fnmatch import fnmatch
 from importlib.metadata import version
 from pathlib import Path
 from typing import Annotated, Any
@@ -55,7 +58,15 @@ def main(cfg: DictConfig) -> None:
             f"anchor={settings.anchor}: is none of {', '.join(codecs)}, which are compared{why}; "
             "give one of these"
         )
-    scenes = read_scenes(bands_of(settings.data))
+    bands = bands_of(settings.data)
+    seen = seen_in_training(settings.checkpoint, bands)
+    if seen:
+        log.warning(
+            "%d of %d bands are of folders that the model was trained on, so that figures of "
+            "them tell nothing of other scenes: %s",
+            *(len(seen), len(bands), ", ".join(seen)),
+        )
+    scenes = read_scenes(bands)
     torch.set_num_threads(settings.threads)
     rows = list(measured(scenes, list(codecs.values())))
     write_rows(rows, run_dir / "metrics.csv")
@@ -68,6 +79,7 @@ def main(cfg: DictConfig) -> None:
         "threads": settings.threads,
         "abouts": {codec.name: codec.about for codec in codecs.values()},
         "left_out": missing,
+        "seen_in_training": seen,
         "windows_db": {f"{s.name} {s.band}": (s.low_db, s.high_db) for s in scenes},
     }
     summary = json.dumps(as_json(summaries, **about), indent=2) + "\n"
@@ -88,6 +100,7 @@ def main(cfg: DictConfig) -> None:
         summaries,
         curves,
         missing,
+        seen,
         about["program"],
     )
     log.info("The report is %s", run_dir / "report.html")
@@ -108,6 +121,27 @@ def bands_of(data: dict[str, Any]) -> list[Any]:
     given = arguments(data, "data", sources.raster)
     wanted = inspect.signature(sources.reported_bands).parameters
     return sources.reported_bands(**{name: given[name] for name in wanted if name in given})
+
+
+def seen_in_training(model: Path | None, bands: Sequence[Any]) -> list[str]:
+    """The names of bands that lie in folders which a model says it was trained on.
+
+    Args:
+        model: a checkpoint or weights; None: those that come with the package.
+        bands: of files.
+    """
+    from sar_codec.networks import QUALITY
+    from sar_codec.trained import load
+
+    sources = load(model or QUALITY).preprocessing.get("sources", [])
+    folders = [os.path.normpath(each["root"]) for each in sources if not each["val"]]
+    return [
+        band.name
+        for band in bands
+        for path in [os.path.abspath(band.path)]
+        if any(fnmatch(path, os.path.join("*", each, "*")) for each in folders)
+        or any(path.startswith(os.path.join(os.path.abspath(each), "")) for each in folders)
+    ]
 
 
 if __name__ == "__main__":

@@ -2,11 +2,12 @@ import json
 import sys
 from collections.abc import Callable
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 
-from sar_codec.evaluate import main
+from sar_codec.evaluate import main, seen_in_training
 
 RunProgram = Callable[..., tuple[int, str]]
 OWN = ["codecs=[ours,ours_least_db]", "anchor=ours_least_db"]
@@ -33,7 +34,7 @@ def test_the_whole_command_leaves_figures_tables_and_curves(
     summary = json.loads((run / "summary.json").read_text())
     assert [each["codec"] for each in summary["codecs"]] == ["ours", "ours, least dB error"]
     assert summary["codecs"][0]["images"] == 1
-    assert summary["left_out"] == []
+    assert summary["left_out"] == summary["seen_in_training"] == []
     assert (run / "table.md").read_text() in (run / "training.log").read_text()
     assert "<html" in (run / "report.html").read_text()
     assert (run / "rmse_db.png").read_bytes().startswith(b"\x89PNG")
@@ -69,3 +70,11 @@ def test_an_anchor_that_is_not_installed_says_how_it_can_be(
     assert code == 1
     assert message.startswith("error: anchor=jpeg2000: ")
     assert "pip install 'sar_codec[baselines]'" in message
+
+
+def test_what_the_model_was_trained_on_is_told() -> None:
+    bands = [
+        SimpleNamespace(name=path, path=path)
+        for path in ("/a/s1sigma0_ghana/x.tif", "/a/s1rtc_1_2/deep/y.tif", "/a/s1grd_berlin/z.img")
+    ]
+    assert seen_in_training(None, bands) == [bands[0].name, bands[1].name]

@@ -48,6 +48,7 @@ def write_report(
     summaries: Sequence[CodecSummary],
     curves: Mapping[str, bytes],
     left_out: Sequence[str],
+    seen: Sequence[str],
     program: str,
 ) -> None:
     """Writes the page, for which some scenes are coded again, at equal rate.
@@ -61,6 +62,7 @@ def write_report(
         summaries: of the codecs.
         curves: PNGs by what they show, of `plots.FIELDS`.
         left_out: a line of each codec that is not installed.
+        seen: bands that our model was trained on.
         program: that made the page, and its version.
 
     Raises:
@@ -69,6 +71,7 @@ def write_report(
     parts = [
         "<h1>Rate and distortion on SAR scenes</h1>",
         _text(f"{len(scenes)} bands of {len({each.place for each in scenes})} places, {program}."),
+        *(_text(f"Our model was trained on this folder: {each}.") for each in seen),
         "<h2>What it does to radiometry</h2>",
         *map(_text, verdict(rows, summaries)),
         "<h2>Figures</h2>",

@@ -54,12 +54,21 @@ def test_the_page_holds_all_that_it_shows(scene: Scene, rows: list[Row], tmp_pat
     curves = {"rmse_db": shown(scene.filled, -30, 0)}
     left_out = ["vvc10: it is & missing"]
     path = tmp_path / "report.html"
-    write_report(path, [scene], CODECS, "a <b>", rows, summaries, curves, left_out, "sar_codec 0")
+    write_report(
+        path, [scene], CODECS, "a <b>", rows, summaries, curves, left_out, ["lake"], "sar_codec 0"
+    )
     page = Balanced()
     page.feed(path.read_text())
     assert page.open == []
     assert all(source.startswith("data:image/png;base64,") for source in page.sources)
-    for expected in ("a <b>", "vvc10: it is & missing", "somewhere VV", "More looks", "-50."):
+    for expected in (
+        "a <b>",
+        "on this folder: lake",
+        "vvc10: it is & missing",
+        "somewhere VV",
+        "More looks",
+        "-50.",
+    ):
         assert expected in page.text
     assert "@media print" in path.read_text()
     assert "width=device-width" in path.read_text()
@@ -113,7 +122,7 @@ def test_a_browser_shows_it_without_scrolling_sideways(
     summaries = summarise(rows, "a <b>", seed=0)
     curves = {"rmse_db": plots.png(rows, "rmse_db")}
     page = tmp_path / "x.html"
-    write_report(page, [scene], CODECS, "a <b>", rows, summaries, curves, [], "sar_codec 0")
+    write_report(page, [scene], CODECS, "a <b>", rows, summaries, curves, [], [], "sar_codec 0")
     # In a frame, as the window itself is never that narrow.
     frame = tmp_path / "frame.html"
     frame.write_text(
