@@ -37,6 +37,11 @@ def ssim(x_hat: Tensor, x: Tensor) -> Tensor:
     torchmetrics does it (Wang et al. 2004, https://doi.org/10.1109/TIP.2003.819861). The window is
     smaller where the image is too small to be reflected by half of it.
     """
+    return ssim_map(x_hat, x).flatten(1).mean(1)
+
+
+def ssim_map(x_hat: Tensor, x: Tensor) -> Tensor:
+    """The structural similarity around each pixel, of which `ssim` is the mean: `(B, C, H, W)`."""
     reach = [min(SSIM_WINDOW // 2, size - 1) for size in x.shape[-2:]]
     edges = [reach[1], reach[1], reach[0], reach[0]]
     x, x_hat = (functional.pad(image, edges, mode="reflect") for image in (x, x_hat))
@@ -49,7 +54,7 @@ def ssim(x_hat: Tensor, x: Tensor) -> Tensor:
     mean_squares = mean_x * mean_x + mean_y * mean_y
     luminance = (2 * mean_product + c1) / (mean_squares + c1)
     structure = (2 * (mean_xy - mean_product) + c2) / (mean_xx + mean_yy - mean_squares + c2)
-    return (luminance * structure).flatten(1).mean(1)
+    return luminance * structure
 
 
 def local_mean(maps: Tensor, height: int, width: int) -> Tensor:

@@ -39,13 +39,14 @@ LAYERS: dict[str, set[str]] = {
     "conversion": {"checking", "coding", "data", "networks"},
     "information": {"coding"},
     "arrays": {"coding", "conversion", "data", "networks"},
+    "evaluation": {"coding", "conversion", "data", "files", "metrics", "networks"},
     "training": {
         *("losses", "metrics", "config", "files", "precision", "processes", "run_lock"),
         "signals",
     },
 }
 # The package itself is one: what `import sar_codec` gives.
-PROGRAMS = {"train", "benchmark", "verify_resume", "compare", "__main__", "__init__"}
+PROGRAMS = {"train", "benchmark", "verify_resume", "compare", "evaluate", "__main__", "__init__"}
 MODULES = sorted(PACKAGE.rglob("*.py"))
 
 
@@ -97,7 +98,8 @@ def test_no_module_imports_itself_through_others() -> None:
 
 
 @pytest.mark.parametrize(
-    "name", [*("train", "benchmark", "compare", "config", "program", "__init__", "__main__")]
+    "name",
+    [*("train", "benchmark", "compare", "evaluate", "config", "program", "__init__", "__main__")],
 )
 def test_what_help_needs_imports_neither_torch_nor_rasterio_at_the_top(name: str) -> None:
     heavy = {"torch", "torchvision", "rasterio", "tensorboard"}
@@ -105,4 +107,6 @@ def test_what_help_needs_imports_neither_torch_nor_rasterio_at_the_top(name: str
         if isinstance(node, ast.Import | ast.ImportFrom):
             module = node.module if isinstance(node, ast.ImportFrom) else node.names[0].name
             assert (module or "").split(".")[0] not in heavy
-            assert not (module or "").startswith(("sar_codec.data", "sar_codec.training"))
+            assert not (module or "").startswith(
+                ("sar_codec.data", "sar_codec.evaluation", "sar_codec.training")
+            )

@@ -188,6 +188,7 @@ def test_conf_dir_holds_every_program() -> None:
         "train",
         "benchmark",
         "verify_resume",
+        "evaluate",
     }
 
 

@@ -40,6 +40,7 @@ ALLOWED_IMPORTS = {
     "verify_resume.py": {"subprocess"},  # for runs of this program that it kills
     "sweep_job.py": {"subprocess"},  # for runs of this program
     "environment.py": {"subprocess"},  # for git
+    "video.py": {"subprocess"},  # for ffmpeg, which it is given the path of
     "status.py": {"socket"},  # for the machine's name
 }
 DANGEROUS_CALLS = {

@@ -129,19 +129,9 @@ def raster(
     Raises:
         UserError: there is nothing to train on, and why.
     """
-    if root is None and not sources:
-        raise UserError("data.root is not set: give the folder that holds your rasters")
-    alone = {"quantity": quantity, "nodata": nodata, "offset_db": offset_db or None}
-    for name, value in (alone | {"val_root": val_root}).items():
-        if sources and value is not None:
-            raise UserError(
-                f"data.{name}={value}: give {name.removesuffix('_root')} in each of data.sources"
-            )
+    parts = _parts(root, sources, quantity, nodata, offset_db, val_root)
     if vmin is not None and vmax is not None:
         _check_window(vmin, vmax)
-    parts = list(sources or [RasterSource(root or ".", quantity, nodata, offset_db)])
-    if val_root is not None:
-        parts.append(RasterSource(val_root, quantity, nodata, offset_db, val=True))
     base = root if sources else None
     bands = [band for part in parts if not part.val for band in _bands_of(part, base)]
     held_out = [band for part in parts if part.val for band in _bands_of(part, base)]
@@ -170,6 +160,49 @@ def raster(
     return _loaders(
         training, validation, params, patch_size, batch_size, num_workers, augment, seed
     )
+
+
+def reported_bands(
+    root: str | None = None,
+    sources: Sequence[RasterSource] | None = None,
+    quantity: Quantity | None = None,
+    nodata: float | None = None,
+    offset_db: float = 0.0,
+    val_root: str | None = None,
+) -> list[Band]:
+    """What figures may be reported of: the images for validation, or all if none are for that.
+
+    Takes what `raster` takes of the same names.
+
+    Raises:
+        UserError: as `raster`, of what says which images there are.
+    """
+    parts = _parts(root, sources, quantity, nodata, offset_db, val_root)
+    held_out = [part for part in parts if part.val] or parts
+    base = root if sources else None
+    return [band for part in held_out for band in _bands_of(part, base)]
+
+
+def _parts(
+    root: str | None,
+    sources: Sequence[RasterSource] | None,
+    quantity: Quantity | None,
+    nodata: float | None,
+    offset_db: float,
+    val_root: str | None,
+) -> list[RasterSource]:
+    if root is None and not sources:
+        raise UserError("data.root is not set: give the folder that holds your rasters")
+    alone = {"quantity": quantity, "nodata": nodata, "offset_db": offset_db or None}
+    for name, value in (alone | {"val_root": val_root}).items():
+        if sources and value is not None:
+            raise UserError(
+                f"data.{name}={value}: give {name.removesuffix('_root')} in each of data.sources"
+            )
+    parts = list(sources or [RasterSource(root or ".", quantity, nodata, offset_db)])
+    if val_root is not None:
+        parts.append(RasterSource(val_root, quantity, nodata, offset_db, val=True))
+    return parts
 
 
 def _bands_of(part: RasterSource, root: str | None) -> list[Band]:

@@ -1,0 +1,208 @@
+"""The report: a page that holds all that it shows, for a screen, a telephone or paper."""
+
+import base64
+import math
+from collections.abc import Iterable, Mapping, Sequence
+from html import escape
+from pathlib import Path
+from statistics import median
+from typing import Any
+
+from sar_codec.evaluation.codecs import Codec
+from sar_codec.evaluation.crops import RATIO_DB, crops, middle, one_of_each_place, shown
+from sar_codec.evaluation.measuring import Row
+from sar_codec.evaluation.scenes import Scene
+from sar_codec.evaluation.summary import FAITHFUL_FROM, CodecSummary, cells
+from sar_codec.files import write_whole
+
+CROPS_AT = 0.5  # bits a pixel
+_PLACES = 3  # that crops are shown of
+_STYLE = """
+body{font:16px/1.5 system-ui,sans-serif;max-width:72rem;margin:2rem auto;padding:0 1rem;color:#111}
+h1,h2,h3{line-height:1.2}img{max-width:100%;height:auto}
+.wide{overflow-x:auto}table{border-collapse:collapse;font-size:.85rem}
+th,td{padding:.3rem .6rem;border-bottom:1px solid #ccc;text-align:right;white-space:nowrap}
+th:first-child,td:first-child{text-align:left}
+.crops{display:grid;grid-template-columns:repeat(auto-fill,minmax(10.5rem,1fr));gap:.8rem}
+figure{margin:0;break-inside:avoid}figcaption{font-size:.8rem}
+.crops img{width:100%;image-rendering:pixelated;display:block;margin-bottom:2px}
+dt{font-weight:600}dd{margin:0 0 .5rem;font-size:.85rem;overflow-wrap:anywhere}
+@media print{body{margin:0;max-width:none;font-size:11px}.wide{overflow:visible}
+table{font-size:8px}.crops{grid-template-columns:repeat(5,1fr)}}
+"""
+_CURVES = {
+    "rmse_db": "Error in decibels to the noisy original: lower is better.",
+    "ssim": "Structural similarity of decibels over the scene's window: higher is better.",
+    "bias_db": "Mean linear power, decoded over original: 0 is right.",
+    "max_error_db": "The largest error of any valid pixel. Codecs of integers clip what lies "
+    "beyond the window, so theirs ends at what the brightest target has.",
+}
+
+
+def write_report(
+    path: Path,
+    scenes: Sequence[Scene],
+    codecs: Sequence[Codec],
+    anchor: str,
+    rows: Sequence[Row],
+    summaries: Sequence[CodecSummary],
+    curves: Mapping[str, bytes],
+    left_out: Sequence[str],
+    seen: Sequence[str],
+    program: str,
+) -> None:
+    """Writes the page, for which some scenes are coded again, at equal rate.
+
+    Args:
+        path: of the page.
+        scenes: that were coded.
+        codecs: that coded them.
+        anchor: the codec that all are compared with.
+        rows: all that was measured.
+        summaries: of the codecs.
+        curves: PNGs by what they show, of `plots.FIELDS`.
+        left_out: a line of each codec that is not installed.
+        seen: bands that our model was trained on.
+        program: that made the page, and its version.
+
+    Raises:
+        UserError: it cannot be written.
+    """
+    parts = [
+        "<h1>Rate and distortion on SAR scenes</h1>",
+        _text(f"{len(scenes)} bands of {len({each.place for each in scenes})} places, {program}."),
+        *(_text(f"Our model was trained on this folder: {each}.") for each in seen),
+        "<h2>What it does to radiometry</h2>",
+        *map(_text, verdict(rows, summaries)),
+        "<h2>Figures</h2>",
+        _table(cells(summaries, anchor, len(scenes))),
+        _text(
+            "Percentages are rates at the same RMSE in dB, relative to those of "
+            f"{anchor}, where both reach it (Bjontegaard, PCHIP; 95 % by a bootstrap over "
+            "places, of which few make a rough interval); then at rates of it one by one. "
+            f"Biases are the worst of any band and setting of {FAITHFUL_FROM:g} bits a pixel and "
+            "above: of a mean over blocks, and of one block."
+        ),
+        *(
+            f"<h3>{escape(_CURVES[field])}</h3>{_image(png, field)}"
+            for field, png in curves.items()
+        ),
+        f"<h2>Speckle at about {CROPS_AT:g} bits a pixel</h2>",
+        _table(_speckle(rows)),
+        _text(
+            "Medians over homogeneous blocks. More looks than before are no gain: the measured "
+            "values were smoothed, by nobody's choice of filter, and are lost. What to smooth is "
+            "for who uses the data to say."
+        ),
+        f"<h2>Side by side at about {CROPS_AT:g} bits a pixel</h2>",
+        _text(f"Below each, original over decoded: black -{RATIO_DB:g} dB, white {RATIO_DB:g} dB."),
+        *(_crops(scene, codecs, rows) for scene in one_of_each_place(scenes, _PLACES)),
+        "<h2>How it was made</h2>",
+        _settings(scenes, codecs, left_out),
+    ]
+    page = (
+        '<!doctype html><html lang="en"><meta charset="utf-8">'
+        '<meta name="viewport" content="width=device-width,initial-scale=1">'
+        f"<title>Rate and distortion</title><style>{_STYLE}</style>{''.join(parts)}</html>\n"
+    )
+    write_whole(path, [page.encode()])
+
+
+def verdict(rows: Sequence[Row], summaries: Sequence[CodecSummary]) -> list[str]:
+    """A sentence or two of each codec."""
+    found = []
+    for each in summaries:
+        mine = [row for row in rows if row.codec == each.codec]
+        if each.bias_db is None or each.largest_block_bias_db is None:
+            found.append(f"{each.codec}: never took {FAITHFUL_FROM:g} bits a pixel.")
+            continue
+        kept = abs(each.bias_db) <= 0.1 and each.largest_block_bias_db <= 0.3
+        lowest = min(mine, key=lambda row: row.bits_per_pixel)
+        found.append(
+            f"{each.codec}: from {FAITHFUL_FROM:g} bits a pixel on, means of power are "
+            f"{'kept' if kept else 'not kept'} (within 0.1 dB on average and 0.3 dB in any block): "
+            f"off by {each.bias_db:+.2f} dB at the worst setting, {each.largest_block_bias_db:.2f} "
+            f"dB in the worst block. At its lowest rate, {lowest.bits_per_pixel:.3f}, it is "
+            f"{lowest.bias_db:+.2f} dB off on {lowest.scene} {lowest.band}."
+        )
+    return found
+
+
+def _speckle(rows: Sequence[Row]) -> list[list[str]]:
+    table = [["codec", "bits a pixel", "looks", "of", "lag-1 correlation", "of", "mean ratio"]]
+    for codec in dict.fromkeys(row.codec for row in rows):
+        near: dict[tuple[str, str], Row] = {}
+        for row in rows:
+            image = row.scene, row.band
+            if row.codec == codec and _off(row) < (_off(near[image]) if image in near else 1):
+                near[image] = row
+        chosen = list(near.values())
+        if chosen:
+            values = [
+                median(getattr(row, field) for row in chosen)
+                for field in (
+                    *("bits_per_pixel", "looks_after", "looks_before", "correlation_after"),
+                    *("correlation_before", "mean_ratio"),
+                )
+            ]
+            table.append([codec, *(f"{value:.3g}" for value in values)])
+    return table
+
+
+def _off(row: Row) -> float:
+    """How far from the rate of the crops; a factor of e is 1."""
+    return abs(math.log(row.bits_per_pixel / CROPS_AT))
+
+
+def _crops(scene: Scene, codecs: Sequence[Codec], rows: Sequence[Row]) -> str:
+    original = shown(middle(scene.filled), scene.low_db, scene.high_db)
+    figures = [_figure("original", [original])]
+    for each in crops(scene, codecs, rows, CROPS_AT):
+        caption = f"{each.codec}, {each.bits_per_pixel:.3f}"
+        figures.append(_figure(caption, [each.image, each.ratio]))
+    title = f"<h3>{escape(scene.name)} {escape(scene.band)}</h3>"
+    return f'{title}<div class="crops">{"".join(figures)}</div>'
+
+
+def _figure(caption: str, images: Iterable[bytes]) -> str:
+    shown_images = "".join(_image(each, caption) for each in images)
+    return f"<figure>{shown_images}<figcaption>{escape(caption)}</figcaption></figure>"
+
+
+def _image(png: bytes, text: str) -> str:
+    data = base64.b64encode(png).decode()
+    return f'<img alt="{escape(text)}" src="data:image/png;base64,{data}">'
+
+
+def _table(lines: Sequence[Sequence[str]]) -> str:
+    head = "".join(f"<th>{escape(each)}</th>" for each in lines[0])
+    body = "".join(
+        f"<tr>{''.join(f'<td>{escape(each)}</td>' for each in line)}</tr>" for line in lines[1:]
+    )
+    return f'<div class="wide"><table><tr>{head}</tr>{body}</table></div>'
+
+
+def _settings(scenes: Sequence[Scene], codecs: Sequence[Codec], left_out: Sequence[str]) -> str:
+    entries: list[tuple[str, Any]] = [
+        (each.name, f"{each.about}; settings {', '.join(f'{s:g}' for s in each.settings)}")
+        for each in codecs
+    ]
+    entries += [("not installed, left out", each) for each in left_out]
+    entries.append(
+        (
+            "integers",
+            "For codecs of pictures, decibels are mapped over the [0.01, 99.99] percentiles of the "
+            "scene; errors are to the original, which is not clipped. Their window and their "
+            "invalid pixels are not counted; of ours, the whole file is.",
+        )
+    )
+    entries += [
+        (f"{each.name} {each.band}", f"{each.low_db:.2f} to {each.high_db:.2f} dB")
+        for each in scenes
+    ]
+    items = "".join(f"<dt>{escape(name)}</dt><dd>{escape(text)}</dd>" for name, text in entries)
+    return f"<dl>{items}</dl>"
+
+
+def _text(text: str) -> str:
+    return f"<p>{escape(text)}</p>"
