@@ -22,7 +22,7 @@ from sar_codec.errors import UserError
 from sar_codec.networks import finder
 
 Weights = dict[str, Path]
-KINDS = "factorized", "hyperprior", "interlaced"
+KINDS = "factorized", "interlaced", pytest.param("hyperprior", marks=pytest.mark.slow)
 
 
 class Original:

@@ -47,7 +47,7 @@ def test_a_window_is_that_of_the_whole_and_reads_only_its_tiles(
         return read(self, number)
 
     monkeypatch.setattr(Reader, "tile", counted)
-    for _ in range(6):
+    for _ in range(4):
         (row, below), (column, right) = (sorted(rng.integers(0, side, 2)) for side in (130, 210))
         window = int(row), int(column), int(below - row + 1), int(right - column + 1)
         count[0] = 0
