@@ -61,7 +61,10 @@ def test_all_that_a_raster_says_comes_back(
     assert not list(differences(describe(source), describe(target)))
 
 
-@pytest.mark.parametrize("nodata", [None, 0.0, np.nan])
+@pytest.mark.parametrize(
+    "nodata",
+    [0.0, pytest.param(None, marks=pytest.mark.slow), pytest.param(np.nan, marks=pytest.mark.slow)],
+)
 def test_masks_nodata_and_overviews_come_back(
     nodata: float | None, tmp_path: Path, tiny_weights: Weights, monkeypatch: pytest.MonkeyPatch
 ) -> None:

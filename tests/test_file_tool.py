@@ -126,7 +126,7 @@ def test_info_moves_no_cursor(tool: Tool) -> None:
     )
 
 
-@pytest.mark.parametrize("how", [(), ("--quality", "8"), ("--keep", "decibels")])
+@pytest.mark.parametrize("how", [(), pytest.param(("--keep", "decibels"), marks=pytest.mark.slow)])
 def test_the_same_input_is_the_same_bytes(tool: Tool, how: tuple[str, ...]) -> None:
     tool(*COMPRESS, *how, "--no-verify")
     expected = Path("a.sarc").read_bytes()
