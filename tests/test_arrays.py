@@ -51,7 +51,9 @@ def test_any_size_comes_back_in_its_shape(
     assert (found > 0).all() and np.isfinite(found).all()
 
 
-@pytest.mark.parametrize("bands", [1, 2, 4])
+@pytest.mark.parametrize(
+    "bands", [1, pytest.param(2, marks=pytest.mark.slow), pytest.param(4, marks=pytest.mark.slow)]
+)
 @pytest.mark.parametrize("dtype", DTYPES)
 def test_types_and_bands_come_back(dtype: str, bands: int, tiny_weights: Weights) -> None:
     array = scaled(speckle(bands, 40, 50), dtype)
@@ -71,7 +73,7 @@ def test_bytes_of_either_order_are_the_same_image(tiny_weights: Weights) -> None
     assert codes[0] == codes[1] == codes[2]
 
 
-@pytest.mark.parametrize("nodata", [None, 0.0, -9999.0, float("nan"), 3.4028234663852886e38])
+@pytest.mark.parametrize("nodata", [None, 0.0, float("nan"), 3.4028234663852886e38])
 def test_what_has_no_decibels_comes_back_to_the_last_bit(
     nodata: float | None, tiny_weights: Weights
 ) -> None:
@@ -262,7 +264,7 @@ EXAMPLES = {"deadline": None, "database": None, "derandomize": True}
 UNTIMED = [HealthCheck.too_slow, HealthCheck.function_scoped_fixture, HealthCheck.data_too_large]
 
 
-@settings(max_examples=40, suppress_health_check=UNTIMED, **EXAMPLES)
+@settings(max_examples=25, suppress_health_check=UNTIMED, **EXAMPLES)
 @given(images(), KINDS, st.booleans(), st.floats(1, 8))
 def test_any_image_goes_through(
     tiny_weights: Weights,

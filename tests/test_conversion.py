@@ -61,7 +61,10 @@ def test_all_that_a_raster_says_comes_back(
     assert not list(differences(describe(source), describe(target)))
 
 
-@pytest.mark.parametrize("nodata", [None, 0.0, np.nan])
+@pytest.mark.parametrize(
+    "nodata",
+    [0.0, pytest.param(None, marks=pytest.mark.slow), pytest.param(np.nan, marks=pytest.mark.slow)],
+)
 def test_masks_nodata_and_overviews_come_back(
     nodata: float | None, tmp_path: Path, tiny_weights: Weights, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -136,11 +139,11 @@ def scene(path: Path, height: int, width: int, bands: int = 1) -> Path:
 def test_a_rate_that_is_wanted_is_what_the_file_takes(
     tmp_path: Path, tiny_weights: Weights
 ) -> None:
-    source, model = scene(tmp_path / "a.tif", 700, 600), tiny_weights["factorized"]
+    source, model = scene(tmp_path / "a.tif", 500, 600), tiny_weights["factorized"]
     for bits in (0.1, 0.25):
         wanted = Wanted(target_bpp=bits, quantity="amplitude", model=model, workers=1)
         done = compress_file(source, tmp_path / f"{bits}.sarc", wanted, verifying=None)
-        assert done.bits_per_pixel == pytest.approx(bits, rel=0.1)
+        assert done.bits_per_pixel == pytest.approx(bits, abs=0.02)
 
 
 def test_the_checkpoint_of_a_run_is_a_model(run_program: RunProgram, tmp_path: Path) -> None:

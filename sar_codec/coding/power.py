@@ -6,6 +6,7 @@ gain, interpolated between the blocks' middles, so that no edges show.
 """
 
 import zlib
+from functools import lru_cache
 from typing import Any
 
 import numpy as np
@@ -22,6 +23,7 @@ _PATCH = 8  # pixels that have about the same gain
 # A gain changes its neighbours' power too. Rounds are cheap while patches stand for their pixels.
 _COARSE_ROUNDS = 40
 _FINE_ROUNDS = 3
+_CLOSE = 0.1  # steps
 
 
 def pack_gains(wanted: NDArray[np.float32], decoded: NDArray[np.float32]) -> bytes:
@@ -38,7 +40,10 @@ def pack_gains(wanted: NDArray[np.float32], decoded: NDArray[np.float32]) -> byt
     steps = np.zeros(aim.shape)
     for _ in range(_COARSE_ROUNDS):
         gain = _power(_gain_db(steps, wanted.shape, _PATCH))
-        steps += _missing(aim, _sums(patches * gain, BLOCK // _PATCH))
+        missing = _missing(aim, _sums(patches * gain, BLOCK // _PATCH))
+        steps += missing
+        if np.abs(missing).max() < _CLOSE:
+            break
     for _ in range(_FINE_ROUNDS):
         steps += _missing(aim, _sums(power * _power(_gain_db(steps, wanted.shape)), BLOCK))
     whole = np.rint(steps.clip(-_LARGEST, _LARGEST)).astype("<i2")
@@ -93,6 +98,7 @@ def _gain_db(
     return (down @ (_STEP_DB * steps) @ across.T).astype(np.float32)
 
 
+@lru_cache(64)  # most tiles have the same size
 def _between(side: int, blocks: int, patch: int) -> NDArray[np.float64]:
     """Weights of blocks' values at each patch, linear between their middles: `(n, blocks)`."""
     middles = [min(BLOCK * (block + 0.5), (BLOCK * block + side) / 2) for block in range(blocks)]

@@ -22,7 +22,7 @@ from sar_codec.errors import UserError
 from sar_codec.networks import finder
 
 Weights = dict[str, Path]
-KINDS = "factorized", "hyperprior", "interlaced"
+KINDS = "factorized", "interlaced", pytest.param("hyperprior", marks=pytest.mark.slow)
 
 
 class Original:
@@ -70,7 +70,7 @@ def original(
     return Original(memory_folder, tiny_weights[request.param], request.param)
 
 
-COUNTS = [6, pytest.param(500, marks=pytest.mark.slow)]
+COUNTS = [4, pytest.param(500, marks=pytest.mark.slow)]
 
 
 @pytest.mark.parametrize("count", COUNTS)
@@ -112,7 +112,7 @@ def replaced(value: Any, rng: np.random.Generator, odds: float) -> Any:
     return value
 
 
-@pytest.mark.parametrize("count", [30, pytest.param(5000, marks=pytest.mark.slow)])
+@pytest.mark.parametrize("count", [20, pytest.param(5000, marks=pytest.mark.slow)])
 def test_mutated_headers_are_refused_or_decode(original: Original, count: int) -> None:
     rng, refused = np.random.default_rng(count), 0
     for _ in range(count):

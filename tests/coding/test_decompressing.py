@@ -30,7 +30,9 @@ def decibels(array: NDArray[Any], quantity: Quantity = "power") -> NDArray[np.fl
     return Stored(array.dtype, quantity).to_decibels(array).astype(np.float64)
 
 
-@pytest.mark.parametrize("kind", ["factorized", "hyperprior", "interlaced"])
+@pytest.mark.parametrize(
+    "kind", ["factorized", "interlaced", pytest.param("hyperprior", marks=pytest.mark.slow)]
+)
 def test_a_window_is_that_of_the_whole_and_reads_only_its_tiles(
     kind: str, tiny_weights: Weights, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -47,7 +49,7 @@ def test_a_window_is_that_of_the_whole_and_reads_only_its_tiles(
         return read(self, number)
 
     monkeypatch.setattr(Reader, "tile", counted)
-    for _ in range(6):
+    for _ in range(4):
         (row, below), (column, right) = (sorted(rng.integers(0, side, 2)) for side in (130, 210))
         window = int(row), int(column), int(below - row + 1), int(right - column + 1)
         count[0] = 0
@@ -75,7 +77,7 @@ def test_no_seam_shows_between_tiles(quality: float, monkeypatch: pytest.MonkeyP
     assert ratio == pytest.approx(1, abs=0.02)
 
 
-@pytest.mark.parametrize("quality", [1, 4, 8])
+@pytest.mark.parametrize("quality", [1, pytest.param(4, marks=pytest.mark.slow), 8])
 @pytest.mark.parametrize("network", ["shipped", pytest.param("hyperprior", marks=pytest.mark.slow)])
 @pytest.mark.parametrize("dtype", ["float32", "uint16"])
 def test_blocks_keep_their_mean_power(
