@@ -1,18 +1,65 @@
-"""A file's header: canonical JSON, so that the same header is the same bytes."""
+"""A file's header: canonical JSON, deflated, so that the same header is the same bytes."""
 
 import json
+import zlib
 from collections.abc import Mapping
 from typing import Any
 
 from sar_codec.coding.layout import MAX_HEADER, damaged
 from sar_codec.errors import UserError
 
+# What most headers hold: deflating begins as if it had come before. Part of the format, for ever.
+DICTIONARY = (
+    rb"PROJCRS[\"WGS 84 / UTM zone 33N\",BASEGEOGCRS[\"WGS 84\",ENSEMBLE[\"World Geodet"
+    rb"ic System 1984 ensemble\",MEMBER[\"World Geodetic System 1984 (Transit)\"],MEMBE"
+    rb"R[\"World Geodetic System 1984 (G730)\"],MEMBER[\"World Geodetic System 1984 (G8"
+    rb"73)\"],MEMBER[\"World Geodetic System 1984 (G1150)\"],MEMBER[\"World Geodetic Sy"
+    rb"stem 1984 (G1674)\"],MEMBER[\"World Geodetic System 1984 (G1762)\"],MEMBER[\"Wor"
+    rb"ld Geodetic System 1984 (G2139)\"],MEMBER[\"World Geodetic System 1984 (G2296)\""
+    rb"],ELLIPSOID[\"WGS 84\",6378137,298.257223563,LENGTHUNIT[\"metre\",1]],ENSEMBLEAC"
+    rb"CURACY[2.0]],PRIMEM[\"Greenwich\",0,ANGLEUNIT[\"degree\",0.0174532925199433]],ID"
+    rb"[\"EPSG\",4326]],CONVERSION[\"UTM zone 33N\",METHOD[\"Transverse Mercator\",ID["
+    rb"\"EPSG\",9807]],PARAMETER[\"Latitude of natural origin\",0,ANGLEUNIT[\"degree\","
+    rb"0.0174532925199433],ID[\"EPSG\",8801]],PARAMETER[\"Longitude of natural origin\""
+    rb",15,ANGLEUNIT[\"degree\",0.0174532925199433],ID[\"EPSG\",8802]],PARAMETER[\"Scal"
+    rb"e factor at natural origin\",0.9996,SCALEUNIT[\"unity\",1],ID[\"EPSG\",8805]],PA"
+    rb"RAMETER[\"False easting\",500000,LENGTHUNIT[\"metre\",1],ID[\"EPSG\",8806]],PARA"
+    rb"METER[\"False northing\",0,LENGTHUNIT[\"metre\",1],ID[\"EPSG\",8807]]],CS[Cartes"
+    rb"ian,2],AXIS[\"(E)\",east,ORDER[1],LENGTHUNIT[\"metre\",1]],AXIS[\"(N)\",north,OR"
+    rb"DER[2],LENGTHUNIT[\"metre\",1]],USAGE[SCOPE[\"Navigation and medium accuracy spa"
+    rb"tial referencing.\"],AREA[\"Between 12\u00b0E and 18\u00b0E, northern hemisphere"
+    rb" between equator and 84\u00b0N, onshore and offshore. Austria. Bosnia and Herzeg"
+    rb"ovina. Cameroon. Central African Republic. Chad. Congo. Croatia. Czechia. Democr"
+    rb"atic Republic of the Congo (Zaire). Gabon. Germany. Hungary. Italy. Libya. Malta"
+    rb". Niger. Nigeria. Norway. Poland. San Marino. Slovakia. Slovenia. Svalbard. Swed"
+    rb"en. Vatican City State.\"],BBOX[0,12,84,18]],ID[\"EPSG\",32633]]GEOGCRS[\"WGS 84"
+    rb"\",ENSEMBLE[\"World Geodetic System 1984 ensemble\",MEMBER[\"World Geodetic Syst"
+    rb"em 1984 (Transit)\"],MEMBER[\"World Geodetic System 1984 (G730)\"],MEMBER[\"Worl"
+    rb"d Geodetic System 1984 (G873)\"],MEMBER[\"World Geodetic System 1984 (G1150)\"],"
+    rb"MEMBER[\"World Geodetic System 1984 (G1674)\"],MEMBER[\"World Geodetic System 19"
+    rb"84 (G1762)\"],MEMBER[\"World Geodetic System 1984 (G2139)\"],MEMBER[\"World Geod"
+    rb"etic System 1984 (G2296)\"],ELLIPSOID[\"WGS 84\",6378137,298.257223563,LENGTHUNI"
+    rb"T[\"metre\",1]],ENSEMBLEACCURACY[2.0]],PRIMEM[\"Greenwich\",0,ANGLEUNIT[\"degree"
+    rb"\",0.0174532925199433]],CS[ellipsoidal,2],AXIS[\"geodetic latitude (Lat)\",north"
+    rb",ORDER[1],ANGLEUNIT[\"degree\",0.0174532925199433]],AXIS[\"geodetic longitude (L"
+    rb"on)\",east,ORDER[2],ANGLEUNIT[\"degree\",0.0174532925199433]],USAGE[SCOPE[\"Hori"
+    rb"zontal component of 3D system.\"],AREA[\"World.\"],BBOX[-90,-180,90,180]],ID[\"E"
+    rb"PSG\",4326]]"
+    b'{"about":{"max_error_db":null,"mode":"bounded","mode":"quality","model":"0123456789abcdef",'
+    b'"program":"sar_codec 0.1.0","quality":null,"quantity":"amplitude","quantity":"power",'
+    b'"quantity":"db","shift_db":[0.0,0.0],"tile":[512,1024]},"raster":{"bands":[{"colour":"gray",'
+    b'"name":null,"offset":0.0,"scale":1.0,"tags":{},"unit":null},{"colour":"undefined","name":'
+    b'"VV","offset":0.0,"scale":1.0,"tags":{},"unit":"dB"}],"block":[256,256],"block":[1,'
+    b'"crs":null,"dtype":"uint16","dtype":"float32","ground_points":[],"ground_points_crs":null,'
+    b'"has_mask":false,"height":512,"is_tiled":true,"nodata":"nan","nodata":0.0,"nodata":null,'
+    b'"overviews":[],"tags":{"":{"AREA_OR_POINT":"Area"}},"transform":null,"width":512}}'
+)
 # Python's objects may take 60 bytes for each of these marks, which are one byte in JSON.
 MAX_MARKS = 2**19
 
 
 def encode_header(header: Mapping[str, Any]) -> bytes:
-    """A header's canonical JSON, from which `decode_header` gives an equal one.
+    """A header's canonical JSON, deflated, from which `decode_header` gives an equal one.
 
     Raises:
         ValueError: JSON cannot say it, or not so that it could be read again.
@@ -25,7 +72,8 @@ def encode_header(header: Mapping[str, Any]) -> bytes:
     if excess := _excess(content):
         raise UserError(f"metadata of {excess}; leave some of the image's tags out")
     _parsed(content)
-    return content
+    deflater = zlib.compressobj(9, zdict=DICTIONARY)
+    return deflater.compress(content) + deflater.flush()
 
 
 def decode_header(content: bytes) -> dict[str, Any]:
@@ -37,10 +85,17 @@ def decode_header(content: bytes) -> dict[str, Any]:
     Raises:
         UserError: it is not canonical JSON, or too large.
     """
-    if excess := _excess(content):
-        raise damaged(f"a header of {excess}")
+    inflater = zlib.decompressobj(zdict=DICTIONARY)
     try:
-        return _parsed(content)
+        text = inflater.decompress(content, MAX_HEADER + 1)
+    except zlib.error as error:
+        raise damaged(f"a header that cannot be inflated ({error})") from None
+    if excess := _excess(text):
+        raise damaged(f"a header of {excess}")
+    if not inflater.eof or inflater.unused_data:
+        raise damaged("a header that is not deflated to its end")
+    try:
+        return _parsed(text)
     except ValueError as error:
         raise damaged(str(error)) from None
 

@@ -5,18 +5,20 @@ in decibels loses half a decibel of power, single-look speckle 2.5 dB. So each b
 gain, interpolated between the blocks' middles, so that no edges show.
 """
 
-import zlib
-from functools import lru_cache
+from functools import cache, lru_cache
 from typing import Any
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
 
-from sar_codec.coding.pixels import inflated
+from sar_codec.entropy.coding import SymbolDecoder, SymbolEncoder
+from sar_codec.entropy.gaussian import SCALES, gaussian_tables, index_of
+from sar_codec.entropy.tables import IntegerTables
 from sar_codec.errors import UserError
 
 BLOCK = 64  # pixels
-_STEP_DB = 0.05
+_STEP_DB = 0.06
 _LARGEST = 800  # steps; where the network loses a target, its block lacks nearly all of its power
 _LARGEST_DB = np.float32(150)  # no measurement has more; products and sums stay finite
 _PATCH = 8  # pixels that have about the same gain
@@ -46,12 +48,14 @@ def pack_gains(wanted: NDArray[np.float32], decoded: NDArray[np.float32]) -> byt
             break
     for _ in range(_FINE_ROUNDS):
         steps += _missing(aim, _sums(power * _power(_gain_db(steps, wanted.shape)), BLOCK))
-    whole = np.rint(steps.clip(-_LARGEST, _LARGEST)).astype("<i2")
+    whole = np.rint(steps.clip(-_LARGEST, _LARGEST)).astype(np.int64)
     if not whole.any():
         return b""
-    deltas = np.diff(whole.ravel(), prepend=whole.dtype.type(0)).view(np.uint8)
-    # All low bytes, then all high ones, which are mostly the same.
-    return zlib.compress(deltas.reshape(-1, 2).T.tobytes(), 9)
+    deltas = whole - _predicted(whole)
+    # The scale that costs least is near the deviation; the coder tells bits exactly.
+    guess = round(float(index_of(torch.tensor(max(float(deltas.std()), 0.125)))))
+    tried = range(max(guess - 6, 0), min(guess + 7, SCALES))
+    return min((_coded(deltas, index) for index in tried), key=len)
 
 
 def with_gains(gains: bytes, decoded: NDArray[np.float32]) -> NDArray[np.float32]:
@@ -73,12 +77,39 @@ def gain_db(gains: bytes, shape: tuple[int, int]) -> NDArray[np.float32]:
     """
     rows, columns = (-(-side // BLOCK) for side in shape)
     try:
-        planes = np.frombuffer(inflated(gains, 2 * rows * columns), np.uint8)
+        if gains[0] >= SCALES:
+            raise UserError("no such scale")
+        which = torch.full((rows * columns,), gains[0])
+        deltas = SymbolDecoder(gains[1:]).take(_tables(), which).numpy().reshape(rows, columns)
     except UserError:
         raise UserError("the gains of a tile are damaged: get another copy of the file") from None
-    deltas = planes.reshape(2, -1).T.copy().view("<i2")
-    steps = deltas.cumsum(dtype=np.int16).clip(-_LARGEST, _LARGEST)
-    return _gain_db(steps.astype(np.float64).reshape(rows, columns), shape)
+    return _gain_db(_summed(deltas).astype(np.float64), shape)
+
+
+def _coded(deltas: NDArray[np.int64], index: int) -> bytes:
+    encoder = SymbolEncoder()
+    encoder.put(torch.from_numpy(deltas.ravel()), _tables(), torch.full((deltas.size,), index))
+    return bytes([index]) + encoder.data()
+
+
+def _predicted(steps: NDArray[np.int64]) -> NDArray[np.int64]:
+    """Of each block, the gain of the one to the left, or above if it is the first of its row."""
+    predicted = np.zeros_like(steps)
+    predicted[:, 1:] = steps[:, :-1]
+    predicted[1:, 0] = steps[:-1, 0]
+    return predicted
+
+
+def _summed(deltas: NDArray[np.int64]) -> NDArray[np.int64]:
+    """The inverse of subtracting what is `_predicted`; any numbers are held to possible gains."""
+    deltas = deltas.clip(-2 * _LARGEST, 2 * _LARGEST)
+    first = deltas[:, :1].cumsum(0)
+    return (first + deltas.cumsum(1) - deltas[:, :1]).clip(-_LARGEST, _LARGEST)
+
+
+@cache
+def _tables() -> IntegerTables:
+    return gaussian_tables()
 
 
 def _missing(aim: NDArray[np.float64], found: NDArray[np.float64]) -> NDArray[np.float64]:

@@ -3,6 +3,7 @@ import os
 import struct
 import threading
 import tracemalloc
+import zlib
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
@@ -13,6 +14,7 @@ from sarc_examples import EMPTY, EXAMPLE, KNOWN, MANY, Content, place, read, wri
 
 from sar_codec.coding import layout
 from sar_codec.coding.container import Reader, Tile, Writer
+from sar_codec.coding.header import DICTIONARY
 from sar_codec.errors import UserError
 
 GOLDEN = Path(__file__).parent / "golden" / "version_1.sarc"
@@ -32,8 +34,10 @@ def slow_crc32c(data: bytes) -> int:
 def golden_bytes_by_hand() -> bytes:
     """The golden file, put together from the table in `layout`."""
     header = '{"a":{"b":[true]},"height":3,"name":"Zürich \\n","nodata":null,"spacing_m":10.5}'
-    parts = [b"ancillary", b"first tile", b"", b"\x00\xff\r\n", b"\x01\x02", header.encode()]
-    lengths = [9, 10, 0, 4, 2, len(header) + 1]
+    deflater = zlib.compressobj(9, zdict=DICTIONARY)
+    deflated = deflater.compress(header.encode()) + deflater.flush()
+    parts = [b"ancillary", b"first tile", b"", b"\x00\xff\r\n", b"\x01\x02", deflated]
+    lengths = [9, 10, 0, 4, 2, len(deflated)]
     note, first, second, third, mask, text = offsets = [64, 73, 83, 83, 87, 89]
     assert [len(part) for part in parts] == lengths
     assert offsets == [64 + sum(lengths[:number]) for number in range(6)]
@@ -44,10 +48,10 @@ def golden_bytes_by_hand() -> bytes:
     index += struct.pack("<QIII", third, 4, crcs[3], 0xFFFFFFFF)
     index += b"note" + struct.pack("<QII", note, 9, crcs[0])
     index += b"MASK" + struct.pack("<QII", mask, 2, crcs[4])
-    end = text + len(header) + 1
+    end = text + len(deflated)
     head = b"\x89SAR\r\n\x1a\n" + struct.pack("<HHII", 1, 64, 0, 0)
     head += struct.pack("<Q", end + 8 + 5 * 20)
-    head += struct.pack("<QII", text, len(header) + 1, crcs[5])
+    head += struct.pack("<QII", text, len(deflated), crcs[5])
     head += struct.pack("<QII", end, 8 + 5 * 20, slow_crc32c(index))
     head += struct.pack("<I", slow_crc32c(head))
     return b"".join([head, *parts, index])

@@ -1,11 +1,21 @@
 import json
+import zlib
 from typing import Any
 
 import pytest
 
 from sar_codec.coding import header as headers
-from sar_codec.coding.header import decode_header, encode_header
+from sar_codec.coding.header import DICTIONARY, decode_header, encode_header
 from sar_codec.errors import UserError
+
+
+def deflated(content: bytes) -> bytes:
+    deflater = zlib.compressobj(zdict=DICTIONARY)
+    return deflater.compress(content) + deflater.flush()
+
+
+def inflated(content: bytes) -> bytes:
+    return zlib.decompressobj(zdict=DICTIONARY).decompress(content)
 
 
 @pytest.mark.parametrize(
@@ -19,9 +29,10 @@ from sar_codec.errors import UserError
 def test_a_header_comes_back_from_its_one_form(header: dict[str, Any]) -> None:
     content = encode_header(header)
     assert decode_header(content) == header
-    assert json.loads(content) == header
+    text = inflated(content)
+    assert json.loads(text) == header
     assert encode_header(dict(reversed(header.items()))) == content
-    assert content.count(b" ") == 0 == content.count(b"\n")
+    assert text.count(b" ") == 0 == text.count(b"\n")
 
 
 @pytest.mark.parametrize(
@@ -67,8 +78,24 @@ def test_a_header_nested_too_deep_is_refused() -> None:
 )
 def test_what_is_not_canonical_is_refused_in_one_line(content: bytes) -> None:
     with pytest.raises(UserError, match=r"a header .*the file is damaged; get another") as refusal:
-        decode_header(content)
+        decode_header(deflated(content))
     assert len(str(refusal.value).splitlines()) == 1
+
+
+@pytest.mark.parametrize(
+    "content",
+    [b"", b"{}", deflated(b"{}")[:-1], deflated(b"{}") + b"x", zlib.compress(b"{}")[:4], b"x\xda"],
+)
+def test_what_is_not_deflated_is_refused(content: bytes) -> None:
+    with pytest.raises(UserError, match=r"a header .*the file is damaged; get another"):
+        decode_header(content)
+
+
+def test_a_header_that_inflates_without_end_takes_no_memory() -> None:
+    bomb = deflated(b"[" * 2**26)
+    assert len(bomb) < 2**17
+    with pytest.raises(UserError, match="a header of 16,777,217 bytes"):
+        decode_header(bomb)
 
 
 @pytest.mark.parametrize(
@@ -91,7 +118,7 @@ def test_a_header_has_limits(
 def test_a_header_of_16_mib_is_allowed() -> None:
     header = {"a": "x" * (2**24 - len('{"a":""}'))}
     content = encode_header(header)
-    assert len(content) == 2**24
+    assert len(inflated(content)) == 2**24
     assert decode_header(content) == header
     with pytest.raises(UserError, match="metadata of 16,777,217 bytes"):
         encode_header({"ab": header["a"]})
