@@ -79,7 +79,8 @@ def write_report(
         _text(
             "Percentages are rates at the same RMSE in dB, relative to those of "
             f"{anchor}, where both reach it (Bjontegaard, PCHIP; 95 % by a bootstrap over "
-            "places, of which few make a rough interval); then at rates of it one by one. "
+            "places, of which few make a rough interval), and over what all codecs reach, so that "
+            "they can be compared among each other; then at rates of it one by one. "
             f"Biases are the worst of any band and setting of {FAITHFUL_FROM:g} bits a pixel and "
             "above: of a mean over blocks, and of one block."
         ),

@@ -65,6 +65,13 @@ def test_half_of_the_rate_is_minus_a_half(rows: Sequence[Row]) -> None:
     assert by_name["a"].bd_rate == pytest.approx(0)
     assert by_name["c"].bd_rate is None  # no quality in common
     assert by_name["c"].images == 0
+    assert by_name["b"].bd_rate_of_all is None  # nor all three
+
+
+def test_codecs_are_compared_where_all_of_them_reach(rows: Sequence[Row]) -> None:
+    two = [row for row in rows if row.codec != "c"]
+    by_name = {each.codec: each for each in summarise(two, "a", seed=0)}
+    assert by_name["b"].bd_rate_of_all == by_name["b"].bd_rate
 
 
 def test_biases_are_of_half_a_bit_and_more(rows: Sequence[Row], scene: Scene) -> None:
