@@ -170,7 +170,8 @@ def cells(summaries: Sequence[CodecSummary], anchor: str, images: int) -> list[l
 
 
 def _percent(value: float | None) -> str:
-    return "" if value is None else f"{100 * value:+.1f} %"
+    # Adding 0 takes the sign off a zero.
+    return "" if value is None else f"{round(100 * value, 1) + 0.0:+.1f} %"
 
 
 def _decibels(value: float | None, form: str) -> str:

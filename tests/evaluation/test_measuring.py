@@ -85,6 +85,7 @@ def test_the_table_has_a_line_a_codec(rows: Sequence[Row]) -> None:
     lines = as_markdown(summarise(rows, "a", seed=0), "a", 1).splitlines()
     assert len(lines) == 2 + 3
     assert len({line.count("|") for line in lines}) == 1
+    assert "-0.0" not in lines[2]
     assert "-50." in lines[3] or "-49." in lines[3]
     assert "0 of 1 bands" in lines[4]
 
