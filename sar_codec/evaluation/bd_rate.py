@@ -4,7 +4,7 @@ Bjoentegaard's measure (VCEG-M33, 2001) with the interpolation of the JCT-VC: pi
 that keep monotony (Fritsch and Butland 1984, https://doi.org/10.1137/0905021).
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -45,12 +45,13 @@ class Curve:
         return float(low), float(min(self.qualities[-1], other.qualities[-1]))
 
 
-def bd_rate(anchor: Curve, test: Curve) -> float:
+def bd_rate(anchor: Curve, test: Curve, others: Iterable[Curve] = ()) -> float:
     """Rate of `test` over that of `anchor`, minus 1: -0.3 is 30 % less; NaN if they share nothing.
 
-    The mean of the ratio's logarithm over the qualities that both reach.
+    The mean of the ratio's logarithm over the qualities that both reach, and all of `others`.
     """
-    low, high = anchor.shared(test)
+    ranges = [anchor.shared(each) for each in (test, *others)]
+    low, high = max(each[0] for each in ranges), min(each[1] for each in ranges)
     if not low < high:
         return float("nan")
     areas = [_area(each.qualities, np.log(each.rates), low, high) for each in (anchor, test)]

@@ -74,5 +74,5 @@ def picture(rows: Sequence[Row], field: str) -> "Figure":
     figure.supxlabel("bits a pixel", fontsize=9)
     figure.supylabel(_AXES[field], fontsize=9)
     handles, labels = panels[0].get_legend_handles_labels()
-    figure.legend(handles, labels, loc="outside lower center", ncols=4, fontsize=8, frameon=False)
+    figure.legend(handles, labels, loc="outside upper center", ncols=4, fontsize=8, frameon=False)
     return figure

@@ -10,7 +10,9 @@ from typing import Any
 
 from sar_codec.evaluation.codecs import Codec
 from sar_codec.evaluation.crops import RATIO_DB, crops, middle, one_of_each_place, shown
+from sar_codec.evaluation.distortion import distortion
 from sar_codec.evaluation.measuring import Row
+from sar_codec.evaluation.radiometry import bias
 from sar_codec.evaluation.scenes import Scene
 from sar_codec.evaluation.summary import FAITHFUL_FROM, CodecSummary, cells
 from sar_codec.files import write_whole
@@ -74,12 +76,17 @@ def write_report(
         *(_text(f"Our model was trained on this folder: {each}.") for each in seen),
         "<h2>What it does to radiometry</h2>",
         *map(_text, verdict(rows, summaries)),
+        _text(
+            "Codecs of integers lose some power before they code: what lies beyond the window, "
+            "bright targets above all, is clipped. How much that is alone stands at the end."
+        ),
         "<h2>Figures</h2>",
         _table(cells(summaries, anchor, len(scenes))),
         _text(
             "Percentages are rates at the same RMSE in dB, relative to those of "
             f"{anchor}, where both reach it (Bjontegaard, PCHIP; 95 % by a bootstrap over "
-            "places, of which few make a rough interval); then at rates of it one by one. "
+            "places, of which few make a rough interval), and over what all codecs reach, so that "
+            "they can be compared among each other; then at rates of it one by one. "
             f"Biases are the worst of any band and setting of {FAITHFUL_FROM:g} bits a pixel and "
             "above: of a mean over blocks, and of one block."
         ),
@@ -196,12 +203,20 @@ def _settings(scenes: Sequence[Scene], codecs: Sequence[Codec], left_out: Sequen
             "invalid pixels are not counted; of ours, the whole file is.",
         )
     )
-    entries += [
-        (f"{each.name} {each.band}", f"{each.low_db:.2f} to {each.high_db:.2f} dB")
-        for each in scenes
-    ]
+    entries += [(f"{each.name} {each.band}", _clipping(each)) for each in scenes]
     items = "".join(f"<dt>{escape(name)}</dt><dd>{escape(text)}</dd>" for name, text in entries)
     return f"<dl>{items}</dl>"
+
+
+def _clipping(scene: Scene) -> str:
+    """What a codec of integers loses before it has coded anything."""
+    best = scene.from_integers(scene.to_integers(16), 16)
+    found = bias(scene, best)
+    return (
+        f"{scene.low_db:.2f} to {scene.high_db:.2f} dB; clipping alone is an RMSE of "
+        f"{distortion(scene, best).rmse_db:.3f} dB, a bias of {found.overall_db:+.2f} dB, in one "
+        f"block of {found.largest_block_db:.2f} dB"
+    )
 
 
 def _text(text: str) -> str:

@@ -23,6 +23,8 @@ class CodecSummary:
         codec: its name.
         bd_rate: mean over bands of its rate over the other's, minus 1, at the same RMSE in dB.
         bd_interval: 95 % of it, by a bootstrap over places.
+        bd_rate_of_all: as `bd_rate`, over no more than the qualities that all codecs reach: among
+            codecs, only this compares like with like.
         images: bands that the two have qualities in common of.
         savings: the same at rates of the other, see `RATES`; None where a curve does not reach.
         bias_db: the mean over blocks that is furthest from 0, of any band and setting at
@@ -35,6 +37,7 @@ class CodecSummary:
     codec: str
     bd_rate: float | None
     bd_interval: tuple[float, float] | None
+    bd_rate_of_all: float | None
     images: int
     savings: tuple[float | None, ...]
     bias_db: float | None
@@ -78,22 +81,26 @@ def _summary(
     anchor: str,
     seed: int,
 ) -> CodecSummary:
-    def compared(measure: Callable[[Curve, Curve], float]) -> dict[str, list[float]]:
+    def compared(
+        measure: Callable[[Curve, Curve, list[Curve]], float],
+    ) -> dict[str, list[float]]:
         """By place, of the bands that have a number."""
         found = defaultdict(list)
         for image, curve in curves[codec].items():
-            value = measure(curves[anchor][image], curve)
+            every = [each[image] for each in curves.values()]
+            value = measure(curves[anchor][image], curve, every)
             if not math.isnan(value):
                 found[image[0]].append(value)
         return found
 
-    rates = compared(bd_rate)
-    savings = [compared(lambda a, b, at=rate: saving_at(a, b, at)) for rate in RATES]  # type: ignore[misc]  # mypy and defaults of lambdas
+    rates = compared(lambda a, b, _: bd_rate(a, b))
+    savings = [compared(lambda a, b, _, at=rate: saving_at(a, b, at)) for rate in RATES]  # type: ignore[misc]  # mypy and defaults of lambdas
     faithful = [row for row in rows if row.bits_per_pixel >= FAITHFUL_FROM]
     return CodecSummary(
         codec,
         _mean(rates),
         interval(rates, seed) if rates else None,
+        _mean(compared(bd_rate)),
         sum(map(len, rates.values())),
         tuple(map(_mean, savings)),
         max((row.block_bias_db for row in faithful), key=abs, default=None),
@@ -128,11 +135,14 @@ def cells(summaries: Sequence[CodecSummary], anchor: str, images: int) -> list[l
     Args:
         summaries: of codecs.
         anchor: the codec that all are compared with.
+        bd_rate_of_all: as `bd_rate`, over no more than the qualities that all codecs reach: among
+            codecs, only this compares like with like.
         images: bands that there are.
     """
     head = [
         "codec",
         f"BD-rate against {anchor} (95 %)",
+        "where all reach",
         *(f"at {rate:g} bpp" for rate in RATES),
         "block bias",
         "largest",
@@ -149,6 +159,7 @@ def cells(summaries: Sequence[CodecSummary], anchor: str, images: int) -> list[l
             [
                 each.codec,
                 bd,
+                _percent(each.bd_rate_of_all),
                 *map(_percent, each.savings),
                 _decibels(each.bias_db, "+.2f"),
                 _decibels(each.largest_block_bias_db, ".2f"),
@@ -159,7 +170,8 @@ def cells(summaries: Sequence[CodecSummary], anchor: str, images: int) -> list[l
 
 
 def _percent(value: float | None) -> str:
-    return "" if value is None else f"{100 * value:+.1f} %"
+    # Adding 0 takes the sign off a zero.
+    return "" if value is None else f"{round(100 * value, 1) + 0.0:+.1f} %"
 
 
 def _decibels(value: float | None, form: str) -> str:

@@ -49,6 +49,16 @@ def test_only_qualities_that_both_reach_count() -> None:
     assert bd_rate(anchor, beyond) == pytest.approx(-0.5, abs=0.01)
 
 
+def test_others_narrow_the_qualities() -> None:
+    anchor = curve(RATES, QUALITIES)
+    # Half of the rate at the three lowest qualities, twice at the others.
+    test = curve(RATES * np.repeat([0.5, 2.0], 3), QUALITIES)
+    low, high = (curve(RATES[part], QUALITIES[part]) for part in (slice(0, 3), slice(3, 6)))
+    assert bd_rate(anchor, test, [low]) == pytest.approx(-0.5, abs=0.05)
+    assert bd_rate(anchor, test, [high]) == pytest.approx(1, abs=0.1)
+    assert np.isnan(bd_rate(anchor, test, [low, high]))
+
+
 def test_what_is_not_shared_is_no_number() -> None:
     anchor = curve(RATES, QUALITIES)
     assert np.isnan(bd_rate(anchor, curve(RATES, QUALITIES + 100)))

@@ -65,6 +65,13 @@ def test_half_of_the_rate_is_minus_a_half(rows: Sequence[Row]) -> None:
     assert by_name["a"].bd_rate == pytest.approx(0)
     assert by_name["c"].bd_rate is None  # no quality in common
     assert by_name["c"].images == 0
+    assert by_name["b"].bd_rate_of_all is None  # nor all three
+
+
+def test_codecs_are_compared_where_all_of_them_reach(rows: Sequence[Row]) -> None:
+    two = [row for row in rows if row.codec != "c"]
+    by_name = {each.codec: each for each in summarise(two, "a", seed=0)}
+    assert by_name["b"].bd_rate_of_all == by_name["b"].bd_rate
 
 
 def test_biases_are_of_half_a_bit_and_more(rows: Sequence[Row], scene: Scene) -> None:
@@ -78,6 +85,7 @@ def test_the_table_has_a_line_a_codec(rows: Sequence[Row]) -> None:
     lines = as_markdown(summarise(rows, "a", seed=0), "a", 1).splitlines()
     assert len(lines) == 2 + 3
     assert len({line.count("|") for line in lines}) == 1
+    assert "-0.0" not in lines[2]
     assert "-50." in lines[3] or "-49." in lines[3]
     assert "0 of 1 bands" in lines[4]
 
