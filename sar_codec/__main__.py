@@ -66,7 +66,9 @@ def _compress(given: argparse.Namespace) -> int:
             progress,
             verifying if given.verify else None,
         )
-    coded = f"quality {done.quality:.4g}" if done.quality else f"within {wanted.max_error_db} dB"
+    coded = f"within {wanted.max_error_db} dB" if wanted.max_error_db else "lossless"
+    if done.quality is not None:
+        coded = f"quality {done.quality:.4g}"
     _say(
         f"{given.output}: {coded}, {done.size:,} bytes, {done.bits_per_pixel:.3f} bits a pixel, "
         f"{done.seconds:.1f} s, {done.megapixels_per_second:.1f} Mpx/s"

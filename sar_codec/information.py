@@ -4,8 +4,8 @@ import os
 from pathlib import Path
 from typing import Any
 
+from sar_codec.coding.about import open_header
 from sar_codec.coding.container import Reader
-from sar_codec.coding.decompressing import open_header
 
 
 def information(source: str | os.PathLike[str]) -> dict[str, Any]:

@@ -3,12 +3,14 @@
 import json
 import math
 from dataclasses import asdict, dataclass
+from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import numpy as np
 from annotated_types import Ge, Gt, Le, MaxLen, MinLen, MultipleOf
 from pydantic import ConfigDict, Field, TypeAdapter, ValidationError
 
+from sar_codec.coding.container import Reader
 from sar_codec.coding.pixels import Stored
 from sar_codec.coding.tiling import ALIGNMENT, LARGEST_SIDE, Tiling
 from sar_codec.data.description import Description
@@ -123,6 +125,25 @@ class Header:
             raise _damaged(f"scales {scales}")
         if (expected := self.tiling.count * self.parts) != tile_count:
             raise _damaged(f"an image of {expected} parts of tiles, it has {tile_count}")
+
+
+def open_header(file: Reader, path: Path, most_pixels: int) -> Header:
+    """The header of a file.
+
+    Raises:
+        UserError: it is damaged, or its image has more than `most_pixels` pixels.
+    """
+    try:
+        header = Header.from_json(file.header, file.tile_count)
+    except UserError as error:
+        raise UserError(f"{path}: {error}") from None
+    pixels = header.raster.height * header.raster.width * len(header.raster.measured)
+    if pixels > most_pixels:
+        raise UserError(
+            f"{path}: {pixels:,} pixels, more than the {most_pixels:,} that are allowed; "
+            "raise --max-pixels if you trust the file"
+        )
+    return header
 
 
 def _damaged(how: str) -> UserError:

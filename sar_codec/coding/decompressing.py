@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from sar_codec.coding import bounded
-from sar_codec.coding.about import Header
+from sar_codec.coding.about import Header, open_header
 from sar_codec.coding.cells import Cells
 from sar_codec.coding.coders import cells_check
 from sar_codec.coding.container import Reader
@@ -315,22 +315,3 @@ class Image:
             latents[:, :, rows, columns] = symbols.decoded[:, :, *shared.within(has)]
         assert latents is not None
         return latents, (top, left)
-
-
-def open_header(file: Reader, path: Path, most_pixels: int) -> Header:
-    """The header of a file.
-
-    Raises:
-        UserError: it is damaged, or its image has more than `most_pixels` pixels.
-    """
-    try:
-        header = Header.from_json(file.header, file.tile_count)
-    except UserError as error:
-        raise UserError(f"{path}: {error}") from None
-    pixels = header.raster.height * header.raster.width * len(header.raster.measured)
-    if pixels > most_pixels:
-        raise UserError(
-            f"{path}: {pixels:,} pixels, more than the {most_pixels:,} that are allowed; "
-            "raise --max-pixels if you trust the file"
-        )
-    return header
