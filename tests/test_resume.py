@@ -226,7 +226,14 @@ def test_a_second_process_is_kept_from_a_folder_in_use(tmp_path: Path) -> None:
     assert (tmp_path / "run" / "training.log").read_text().count("Config:") == 1
 
 
-@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT, signal.SIGUSR2])
+@pytest.mark.parametrize(
+    "number",
+    [
+        signal.SIGTERM,
+        pytest.param(signal.SIGINT, marks=pytest.mark.slow),
+        pytest.param(signal.SIGUSR2, marks=pytest.mark.slow),
+    ],
+)
 def test_a_signal_to_all_processes_of_a_run_stops_it_and_leaves_no_worker(
     number: int, tmp_path: Path
 ) -> None:

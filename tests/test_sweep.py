@@ -348,7 +348,10 @@ class Sweep:
 
 @pytest.mark.parametrize(
     ("send", "launcher", "running"),
-    [(os.killpg, "basic", 1), (os.kill, "joblib", 2)],
+    [
+        (os.killpg, "basic", 1),
+        pytest.param(os.kill, "joblib", 2, marks=pytest.mark.slow),  # a quarter of a minute
+    ],
 )
 def test_a_signal_stops_the_jobs_and_the_sweep(
     send: Callable[[int, int], None],

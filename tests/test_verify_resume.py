@@ -36,6 +36,7 @@ def test_it_cuts_and_finds_the_runs_equal(tmp_path: Path) -> None:
     assert difference_of_runs(tmp_path / "a, b=c" / "whole", tmp_path / "a, b=c" / "cut") is None
 
 
+@pytest.mark.slow  # another run of the test above
 def test_it_names_what_differs(
     run_program: RunProgram, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -101,9 +101,9 @@ def keep_and_die(kept: KeptCheckpoints, state: State, point: int, links: bool) -
     ("before", "links"),
     [
         pytest.param(0, True, id="0-links"),
-        pytest.param(1, True, id="1-links"),
-        pytest.param(1, False, id="1-copies"),
-        # Like those above; half a minute.
+        # Like the one above; a minute.
+        pytest.param(1, True, id="1-links", marks=pytest.mark.slow),
+        pytest.param(1, False, id="1-copies", marks=pytest.mark.slow),
         pytest.param(2, True, id="2-links", marks=pytest.mark.slow),
         pytest.param(0, False, id="0-copies", marks=pytest.mark.slow),
         pytest.param(2, False, id="2-copies", marks=pytest.mark.slow),

@@ -59,7 +59,7 @@ def test_a_cut_run_ends_as_if_it_had_not_been(
 @pytest.mark.parametrize(
     "settings",
     [
-        {"num_workers": 2},
+        pytest.param({"num_workers": 2}, marks=pytest.mark.slow),
         {"histogram_every": 1, "image_count": 2},
         {"checkpoint_every_minutes": 10.0},
     ],

@@ -41,7 +41,10 @@ def test_a_run_logs_rate_and_distortion_and_keeps_tables(whole: Path) -> None:
     assert logged <= state.history[-1].keys()
     assert len({row["train_bpp"] for row in state.history}) == 4
     tables = [name for name in state.model_state_dict if name.endswith("frequencies")]
-    assert tables == ["scale_tables.frequencies", "hyper_density.made_tables.frequencies"]
+    assert tables == [
+        "scale_tables.made_tables.frequencies",
+        "hyper_density.made_tables.frequencies",
+    ]
 
 
 @pytest.mark.parametrize(

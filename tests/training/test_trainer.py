@@ -469,6 +469,7 @@ def test_a_folder_that_cannot_be_written_is_told_before_training(
     assert trainer.global_step == 0
 
 
+@pytest.mark.slow  # compiles
 def test_compiled_checkpoints_load_either_way(smooth_images: Batches, tmp_path: Path) -> None:
     compiled = trainer_for(smooth_images, tmp_path / "a", compile=True)
     compiled._forward = torch.compile(compiled.model, backend="eager")  # as ours, in no time
