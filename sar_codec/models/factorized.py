@@ -15,7 +15,7 @@ from sar_codec.models.transform import in_steps, untrained_scales
 class Factorized(Codec):
     """Image `(B, 1, H, W)` -> reconstruction of the same shape, `Coded`; or bytes, and back.
 
-        x -- analysis -- gain -- round around means -- 1 / gain -- synthesis -- x_hat
+        x -- analysis -- gain -- trellis around means -- 1 / gain -- synthesis -- x_hat
                                          |
                         a Gaussian for each channel and level
 

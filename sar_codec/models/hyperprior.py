@@ -33,7 +33,7 @@ class Hyperprior(Codec):
     Image `(B, 1, H, W)` -> reconstruction of the same shape, `Coded`; or bytes, and back. Any
     height and width: the image is padded inside to multiples of 64, and cropped back.
 
-        x -- analysis -- gain -- y -- round around means -- 1 / gain -- synthesis -- x_hat
+        x -- analysis -- gain -- y -- trellis around means -- 1 / gain -- synthesis -- x_hat
                                  |             |
                           hyper-analysis     means and scales, told by z_hat and by what was coded
                                  |             |     before: coarse black, coarse white, fine
@@ -54,9 +54,10 @@ class Hyperprior(Codec):
     a checkerboard, the others in a third. At high rates the coarse latents of a block tell best
     how much there is in the fine ones; what is around tells little.
 
-    Gains, and a bias in each part, depend on the quality level. A channel of `z` has one learned
-    density. What reading the symbols depends on is made of `IntegerLayer`: it is the same on every
-    machine.
+    Latents are quantised less their means, by a trellis that runs along 64 of them at a time: see
+    `entropy.trellis`. Gains, and a bias in each part, depend on the quality level. A channel of `z`
+    has one learned density. What reading the symbols depends on is made of `IntegerLayer`: it is
+    the same on every machine.
 
     1,500,032 parameters by default. 10,035 multiply-adds a pixel: 4,252 for encoding alone, 727 on
     integers for both, 5,056 for decoding alone.
