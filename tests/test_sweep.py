@@ -295,6 +295,7 @@ def test_a_picture_that_fails_does_not_hide_which_jobs_did(
 
 
 @pytest.mark.usefixtures("faults")
+@pytest.mark.slow  # twelve jobs
 def test_failing_jobs_leave_no_memory_behind(tmp_path: Path) -> None:
     """Hydra alone keeps what a failed job held: 300 MB each, where it holds that much."""
     (tmp_path / "faults" / "sitecustomize.py").write_text(

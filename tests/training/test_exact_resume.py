@@ -44,8 +44,22 @@ def test_the_uncut_run_has_what_naive_resuming_loses(whole: Path) -> None:
     assert len({row["train_loss"] for row in state.history}) == 14
 
 
-@pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGTERM], ids=["SIGKILL", "SIGTERM"])
-@pytest.mark.parametrize("place", CUTS)
+@pytest.mark.parametrize(
+    ("place", "number"),
+    [
+        *(pytest.param(place, signal.SIGKILL, id=f"{place}-SIGKILL") for place in CUTS),
+        *(
+            # A signal is obeyed in the same way wherever it comes; all of them take half a minute.
+            pytest.param(
+                place,
+                signal.SIGTERM,
+                id=f"{place}-SIGTERM",
+                marks=[] if place in ("inside an epoch", "during validation") else pytest.mark.slow,
+            )
+            for place in CUTS
+        ),
+    ],
+)
 def test_a_cut_run_ends_as_if_it_had_not_been(
     place: str, number: int, whole: Path, tmp_path: Path
 ) -> None:
