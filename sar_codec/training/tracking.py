@@ -2,6 +2,9 @@
 
 import csv
 import io
+import os
+import platform
+import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -21,6 +24,22 @@ HISTOGRAM_BINS = 64
 BEST = ("best/loss", "best/psnr", "best/ssim")  # validation's, of the best epoch
 
 HParam = bool | int | float | str
+
+
+def _wait_to_come_last(folder: Path) -> None:
+    """Waits, a second at most, until a new event file's name comes after those there are.
+
+    TensorBoard reads them in the order of their names: by the second, then the process number as
+    text. A run that goes on within a second, in a process of a lower number, would come first, and
+    what it voids would void its own.
+    """
+    last = max((each.name for each in folder.glob("events.out.tfevents.*")), default="")
+    until = time.monotonic() + 1.1  # not for ever where a clock was set back
+    while time.monotonic() < until:
+        begin = f"events.out.tfevents.{int(time.time()):010d}.{platform.node()}.{os.getpid()}."
+        if begin > last:
+            return
+        time.sleep(0.02)
 
 
 def masked_crc32c(data: bytes) -> int:
@@ -61,6 +80,7 @@ class Tracker:
         if self._writer is None:
             record_writer.masked_crc32c = masked_crc32c
             event_file_writer._AsyncWriterThread = QuietThread
+            _wait_to_come_last(self.run_dir / "tensorboard")
             with self._writing():
                 self._writer = SummaryWriter(str(self.run_dir / "tensorboard"), purge_step=epoch)
                 if self.hparams:

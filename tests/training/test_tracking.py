@@ -1,5 +1,7 @@
 """What TensorBoard is given."""
 
+import platform
+import time
 from pathlib import Path
 from typing import Any
 
@@ -73,3 +75,27 @@ def _histogram_of(values: Tensor, folder: Path) -> Any:
     if not events.Tags()["histograms"]:
         return None
     return events.Histograms("weights/weight")[0].histogram_value
+
+
+@pytest.mark.parametrize("number", [1, 99999])
+def test_events_come_after_those_of_a_run_that_began_in_the_same_second(
+    number: int, tmp_path: Path
+) -> None:
+    folder = tmp_path / "tensorboard"
+    folder.mkdir()
+    name = f"events.out.tfevents.{int(time.time()):010d}.{platform.node()}.{number}.0"
+    (folder / name).touch()
+    began = time.monotonic()
+    Tracker(tmp_path).writer(0).close()
+    assert time.monotonic() - began < 2
+    names = sorted(each.name for each in folder.iterdir())
+    assert len(names) == 2
+    assert names[0] == name
+
+
+def test_an_event_file_of_the_future_is_not_waited_for(tmp_path: Path) -> None:
+    (tmp_path / "tensorboard").mkdir()
+    (tmp_path / "tensorboard" / "events.out.tfevents.9999999999.a.1.0").touch()
+    began = time.monotonic()
+    Tracker(tmp_path).writer(0).close()
+    assert time.monotonic() - began < 3
