@@ -58,6 +58,7 @@ def test_it_names_what_differs(
     assert "model_state_dict.analyse.1.bias: 1 of 8 values differ, by up to " in message
 
 
+@pytest.mark.slow  # a run that must begin, to fail
 def test_a_training_that_fails_is_told(run_program: RunProgram) -> None:
     code, message = run_program(main, "data=raster", "data.root=nowhere", "data.quantity=db")
     assert code == 1

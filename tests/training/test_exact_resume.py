@@ -120,7 +120,17 @@ RESTORED = sorted(
 )
 
 
-@pytest.mark.parametrize("entry", RESTORED)
+# Those that a naive resuming loses; all of them take half a minute.
+EASILY_LOST = {"best_val_loss", "epochs_without_improvement", "scheduler_state_dict", "history"}
+
+
+@pytest.mark.parametrize(
+    "entry",
+    [
+        pytest.param(entry, marks=[] if entry in EASILY_LOST else pytest.mark.slow)
+        for entry in RESTORED
+    ],
+)
 def test_a_checkpoint_has_nothing_that_could_be_left_out(
     entry: str, whole: Path, whole_of_another_loader: Path, tmp_path: Path
 ) -> None:
