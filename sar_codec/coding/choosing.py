@@ -16,6 +16,7 @@ from sar_codec.errors import UserError
 # Medians within this range, in dB, are as in the scenes that networks were trained on.
 _FAMILIAR_DB = -25.0, -5.0
 _TYPICAL_DB = -13.0
+_LARGEST_DB = 1e6
 _WINDOWS = 4  # to a side, spread evenly
 _SIDE = 512
 _QUALITY_STEPS = 64  # of one
@@ -45,7 +46,10 @@ def shift_db(decibels: Decibels) -> float:
         return 0.0
     median = float(np.median(values))
     low, high = _FAMILIAR_DB
-    return 0.0 if low <= median <= high else float(round(_TYPICAL_DB - median))
+    if low <= median <= high:
+        return 0.0
+    # No measurement is beyond a few hundred dB; a header holds no more than these.
+    return float(round(min(max(_TYPICAL_DB - median, -_LARGEST_DB), _LARGEST_DB)))
 
 
 def quality_for(
