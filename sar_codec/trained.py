@@ -60,7 +60,7 @@ def load(path: str | os.PathLike[str]) -> Trained:
     try:
         with safe_open(path, framework="pt") as file:
             about = json.loads((file.metadata() or {})["sar_codec"])
-            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 - no dict
         trained = Trained(about["model"], about["preprocessing"], tensors)
         said = about["id"]
     except (SafetensorError, KeyError, TypeError, ValueError, OSError) as error:

@@ -168,7 +168,7 @@ class Reader:
     def __init__(self, path: str | os.PathLike[str], known_sections: Collection[str] = ()) -> None:
         self._path = Path(path)
         with self._naming_the_file():
-            self._file = open(path, "rb", buffering=0, opener=_open_at_once)  # noqa: SIM115
+            self._file = open(path, "rb", buffering=0, opener=_open_at_once)  # noqa: SIM115 - closed on exit
             try:
                 self._open(known_sections)
             except BaseException:
