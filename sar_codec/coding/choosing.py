@@ -44,7 +44,7 @@ def shift_db(decibels: Decibels) -> float:
     values = np.concatenate([each[np.isfinite(each)] for each in decibels])
     if not len(values):
         return 0.0
-    median = float(np.median(values))
+    median = float(np.median(values.astype(np.float64)))
     low, high = _FAMILIAR_DB
     if low <= median <= high:
         return 0.0

@@ -170,7 +170,8 @@ def filled(decibels: NDArray[np.float32]) -> NDArray[np.float32]:
         return decibels
     if not is_known.any():
         return np.zeros_like(decibels)
-    known = np.where(is_known, decibels, 0)
+    # float64: decibels that no sensor measures, as 3e38, must not overflow in a sum.
+    known = np.where(is_known, decibels, 0).astype(np.float64)
     height, width = decibels.shape
     padding = (0, height % 2), (0, width % 2)
     sums, counts = (
