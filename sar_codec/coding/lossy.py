@@ -77,7 +77,7 @@ class Network:
         )
         with fast():
             latents = self.model.latents(x[None, None], quality)
-        data, y_hat = self.model.compress_latents(latents[..., rows, columns], quality)
+            data, y_hat = self.model.compress_latents(latents[..., rows, columns], quality)
         around = latents * FRACTION
         around[..., rows, columns] = y_hat.float()
         height, width = (-(-side // BLOCK) for side in decibels.shape)

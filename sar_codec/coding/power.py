@@ -6,14 +6,15 @@ gain, interpolated between the blocks' middles, so that no edges show.
 """
 
 from functools import cache, lru_cache
-from typing import Any
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from torch import Tensor
+from torch.nn import functional
 
 from sar_codec.entropy.coding import SymbolDecoder, SymbolEncoder
-from sar_codec.entropy.gaussian import SCALES, gaussian_tables, index_of
+from sar_codec.entropy.gaussian import SCALES, gaussian_tables
 from sar_codec.entropy.tables import IntegerTables
 from sar_codec.errors import UserError
 
@@ -36,26 +37,26 @@ def pack_gains(wanted: NDArray[np.float32], decoded: NDArray[np.float32]) -> byt
         decoded: of what the decoder has, `(h, w)`.
     """
     counts = np.isfinite(wanted)
-    aim = _sums(np.where(counts, _power(wanted), 0), BLOCK)
+    aim = _block_sums(_patch_sums(np.where(counts, _power(wanted), 0)))
     power = np.where(counts, _power(decoded), 0)
-    patches = _sums(power, _PATCH)
+    patches = _patch_sums(power)
     steps = np.zeros(aim.shape)
     for _ in range(_COARSE_ROUNDS):
         gain = _power(_gain_db(steps, wanted.shape, _PATCH))
-        missing = _missing(aim, _sums(patches * gain, BLOCK // _PATCH))
+        missing = _missing(aim, _block_sums(patches * gain))
         steps += missing
         if np.abs(missing).max() < _CLOSE:
             break
     for _ in range(_FINE_ROUNDS):
-        steps += _missing(aim, _sums(power * _power(_gain_db(steps, wanted.shape)), BLOCK))
+        found = _patch_sums(power * _power(_gain_db(steps, wanted.shape)))
+        steps += _missing(aim, _block_sums(found))
     whole = np.rint(steps.clip(-_LARGEST, _LARGEST)).astype(np.int64)
     if not whole.any():
         return b""
     deltas = whole - _predicted(whole)
-    # The scale that costs least is near the deviation; the coder tells bits exactly.
-    guess = round(float(index_of(torch.tensor(max(float(deltas.std()), 0.125)))))
-    tried = range(max(guess - 6, 0), min(guess + 7, SCALES))
-    return min((_coded(deltas, index) for index in tried), key=len)
+    every_scale = torch.arange(SCALES)[:, None].expand(-1, deltas.size)
+    symbols = torch.from_numpy(deltas.ravel()).expand(SCALES, -1)
+    return _coded(deltas, int(_tables().bits(symbols, every_scale).sum(1).argmin()))
 
 
 def with_gains(gains: bytes, decoded: NDArray[np.float32]) -> NDArray[np.float32]:
@@ -126,22 +127,32 @@ def _gain_db(
     down, across = (
         _between(side, blocks, patch) for side, blocks in zip(shape, steps.shape, strict=True)
     )
-    return (down @ (_STEP_DB * steps) @ across.T).astype(np.float32)
+    # Not by numpy, whose threads would be more than those that tiles have.
+    return (down @ torch.from_numpy(_STEP_DB * steps).float() @ across.T).numpy()
 
 
 @lru_cache(64)  # most tiles have the same size
-def _between(side: int, blocks: int, patch: int) -> NDArray[np.float64]:
-    """Weights of blocks' values at each patch, linear between their middles: `(n, blocks)`."""
+def _between(side: int, blocks: int, patch: int) -> Tensor:
+    """Weights `(n, blocks)`, float32, of blocks' values at each patch: linear between middles."""
     middles = [min(BLOCK * (block + 0.5), (BLOCK * block + side) / 2) for block in range(blocks)]
     begins = np.arange(0, side, patch)
     places = (begins + np.minimum(begins + patch, side)) / 2
-    return np.stack([np.interp(places, middles, one) for one in np.eye(blocks)], 1)
+    rows = [np.interp(places, middles, one) for one in np.eye(blocks)]
+    return torch.from_numpy(np.stack(rows, 1)).float()
 
 
-def _sums(values: NDArray[Any], side: int) -> NDArray[np.float64]:
-    """Of blocks of so many values to a side."""
-    rows, columns = (np.arange(0, length, side) for length in values.shape)
-    return np.add.reduceat(np.add.reduceat(values, rows, 0), columns, 1, dtype=np.float64)
+def _patch_sums(values: NDArray[np.float32]) -> NDArray[np.float32]:
+    """Of patches, the last ones of a row or column maybe smaller."""
+    pooled = functional.avg_pool2d(
+        torch.from_numpy(values)[None, None], _PATCH, ceil_mode=True, divisor_override=1
+    )
+    return pooled[0, 0].numpy()
+
+
+def _block_sums(patches: NDArray[np.float32]) -> NDArray[np.float64]:
+    """Of blocks, from sums of patches."""
+    rows, columns = (np.arange(0, length, BLOCK // _PATCH) for length in patches.shape)
+    return np.add.reduceat(np.add.reduceat(patches, rows, 0), columns, 1, dtype=np.float64)
 
 
 def _power(decibels: NDArray[np.float32]) -> NDArray[np.float32]:

@@ -6,8 +6,9 @@ import torch
 from torch import Tensor, nn
 
 from sar_codec.entropy.gaussian import REACHES, SCALES, share_between
+from sar_codec.entropy.search import Prices
 from sar_codec.entropy.tables import IntegerTables
-from sar_codec.entropy.trellis import QUANTISERS, Prices
+from sar_codec.entropy.trellis import QUANTISERS
 
 _DECAY = 0.998  # of counts, at each batch: the last 500 weigh most
 _PRIOR = 100.0  # symbols that each table is taken to have seen, distributed as Gaussian ones
@@ -66,12 +67,11 @@ class CountedTables(nn.Module):
         """What symbols cost by the counts, before those are rounded to integer tables; float32."""
         return self.made_tables.priced(symbols, which, -self._shares().double().log2())
 
-    def prices(self, scale_index: Tensor) -> Prices:
-        """What symbols of values `(L, n)` with these scale indices, int64, cost."""
-        reach = self.reach.float()[scale_index]
-        middle = (self.made_tables.starts[:SCALES] + 1 + self.reach).float()[scale_index]
+    def prices(self) -> Prices:
+        """What symbols of each scale cost."""
         bits = -self._shares().log2()
-        return Prices(bits.reshape(QUANTISERS, -1), middle, reach)
+        middle = self.made_tables.starts[:SCALES] + 1 + self.reach
+        return Prices(bits.reshape(QUANTISERS, -1), middle, self.reach)
 
     def _shares(self) -> Tensor:
         """Of each entry in its table, float32."""

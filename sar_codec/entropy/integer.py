@@ -11,6 +11,7 @@ FRACTION = 32
 LEVEL_STEPS = 64
 _LARGEST = 2**15 - 1
 _LARGEST_WEIGHT = 127
+_WHOLE_IN_FLOAT32 = 2**24
 _FINEST = 20  # no weight is below 2^-20, that biases in units of products stay exact too
 
 
@@ -24,6 +25,7 @@ class IntegerLayer(nn.Module):
     Of float32, as in training, the result is float32. Of float64 it is exact: activations are
     integers of 16 bits in units of 1/32, and the sums of their products, below 2^15 x 2^7 x `in`
     of 2^53, are the same in any order: with any number of threads, instruction set, batch, device.
+    Where they are below 2^24, as is mostly so, float32 does the same in half the time.
 
     Args:
         inputs: channels.
@@ -72,10 +74,17 @@ class IntegerLayer(nn.Module):
 
     def _exact(self, x: Tensor, level: Tensor) -> Tensor:
         weight, bias, unit = self.integers(level)
+        flat = x.flatten(2)
+        # Of sums, whatever their order; with the 1/2 that rounds.
+        products = (weight.abs() * flat.abs().amax((0, 2))).sum(1, keepdim=True)
+        largest = products + bias.abs().amax(0) + 0.5 / unit
+        is_small = bool((largest < _WHOLE_IN_FLOAT32).all())
+        dtype = torch.float32 if is_small and multiplies_float32_in_full(x.device) else x.dtype
         # Powers of two change no rounding: the same as sums of integers, times the unit at the end.
-        weights = (weight * unit).expand(len(x), -1, -1)
-        y = torch.baddbmm(bias * unit + 0.5, weights, x.flatten(2)).floor_()
-        return y.clamp_(-_LARGEST, _LARGEST).reshape(len(x), -1, *x.shape[2:])
+        weights = (weight * unit).to(dtype).expand(len(x), -1, -1)
+        with torch.autocast(x.device.type, enabled=False):
+            y = torch.baddbmm((bias * unit + 0.5).to(dtype), weights, flat.to(dtype)).floor_()
+        return y.clamp_(-_LARGEST, _LARGEST).to(x.dtype).reshape(len(x), -1, *x.shape[2:])
 
     def _units(self) -> Tensor:
         """Powers of two, in units of which each output's weights are at most 128: `(out, 1)`."""
@@ -83,6 +92,15 @@ class IntegerLayer(nn.Module):
         exponent = (torch.frexp(largest).exponent - 7).clamp(-_FINEST, 0)
         # Not exp2, which need not be exact.
         return (1 << (exponent + _FINEST)).double() / 2**_FINEST
+
+
+def multiplies_float32_in_full(device: torch.device) -> bool:
+    """Whether nobody has allowed matrix products to be rounded to bf16 or TF32.
+
+    float64, which takes twice as long, has no such setting.
+    """
+    backend = torch.backends.cuda if device.type == "cuda" else torch.backends.mkldnn
+    return backend.matmul.fp32_precision in ("none", "ieee")
 
 
 def saturated(x: Tensor) -> Tensor:

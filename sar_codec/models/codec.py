@@ -11,15 +11,8 @@ from sar_codec.entropy.counted import CountedTables
 from sar_codec.entropy.gaussian import SCALES, gaussian_bits, scale_of
 from sar_codec.entropy.integer import FRACTION
 from sar_codec.entropy.quantisation import bounded, noisy
+from sar_codec.entropy.search import Quantised, quantised
 from sar_codec.entropy.tables import IntegerTables
-from sar_codec.entropy.trellis import (
-    after,
-    half_points,
-    quantised,
-    quantiser_of,
-    quantisers_of,
-    start,
-)
 from sar_codec.errors import UserError
 from sar_codec.models.autoencoder import BLOCK
 from sar_codec.models.transform import (
@@ -37,8 +30,6 @@ from sar_codec.models.transform import (
 
 # Symbols, tables, the number of each symbol's table: what `SymbolEncoder.put_lanes` takes.
 Put = Callable[[Tensor, IntegerTables, Tensor], None]
-# Tables, the number of each symbol's table -> symbols: `SymbolDecoder.take`.
-Take = Callable[[IntegerTables, Tensor], Tensor]
 
 LANE = 64  # numbers that one run through the trellis codes
 _LARGEST_VALUE = float(LARGEST_SYMBOL - 2)
@@ -87,13 +78,13 @@ class Codec(nn.Module, ABC):
         """
 
     @abstractmethod
-    def decode(self, shape: tuple[int, int], level: Tensor, take: Take) -> Tensor:
+    def decode(self, shape: tuple[int, int], level: Tensor, decoder: SymbolDecoder) -> Tensor:
         """Rounded latents `(B, latents, h, w)`, exact: float64 in units of 1/32.
 
         Args:
             shape: height and width of the latents.
             level: `(B,)`, int64 in units of 1/64.
-            take: gives the symbols.
+            decoder: gives the symbols.
         """
 
     def forward(self, x: Tensor) -> tuple[Tensor, Coded]:
@@ -172,7 +163,7 @@ class Codec(nn.Module, ABC):
         level = level_of(quality, self.scale_tables.counts.device)
         decoder = SymbolDecoder(data)
         rows, columns = (-(-side // self.alignment) * self.alignment for side in (height, width))
-        return self.decode((rows // BLOCK, columns // BLOCK), in_steps(level), decoder.take)
+        return self.decode((rows // BLOCK, columns // BLOCK), in_steps(level), decoder)
 
     @torch.no_grad()
     def image(self, y_hat: Tensor, quality: float) -> Tensor:
@@ -218,12 +209,11 @@ def estimated(
     scale = scale_of(bounded(index, 0, SCALES - 1))
     with torch.no_grad():
         which = (index + 0.5).floor().long().clamp(0, SCALES - 1)
-        symbols, quantisers = _quantised(y - mean, which, tables)
-        numbers = SCALES * quantisers + in_lanes(which)
-        bits = tables.bits(symbols, numbers).T.reshape(len(y), -1).sum(1)
+        found = _quantised(y - mean, which, tables)
+        bits = tables.bits(found.symbols, found.tables).T.reshape(len(y), -1).sum(1)
         if tables.training:
-            tables.count(symbols, numbers)
-        points = out_of_lanes(half_points(symbols, quantisers), y) / 2
+            tables.count(found.symbols, found.tables)
+        points = out_of_lanes(found.points, y) / 2
     noisy_bits = gaussian_bits(noisy(y) - mean, scale).flatten(1).sum(1)
     return y + (points.to(y.dtype) + mean - y).detach(), with_gradient_of(noisy_bits, bits)
 
@@ -249,22 +239,14 @@ def encoded(y: Tensor, mean: Tensor, index: Tensor, tables: CountedTables, put: 
         tables: of scales.
         put: takes the symbols.
     """
-    which = _table_of(index)
-    symbols, quantisers = _quantised(y - mean.float() / FRACTION, which, tables)
-    put(symbols, tables.tables, SCALES * quantisers + in_lanes(which))
-    return out_of_lanes(half_points(symbols, quantisers), y) * (FRACTION // 2) + mean
+    found = _quantised(y - mean.float() / FRACTION, _table_of(index), tables)
+    put(found.symbols, tables.tables, found.tables)
+    return out_of_lanes(found.points, y) * (FRACTION // 2) + mean
 
 
-def decoded(mean: Tensor, index: Tensor, tables: CountedTables, take: Take) -> Tensor:
+def decoded(mean: Tensor, index: Tensor, tables: CountedTables, decoder: SymbolDecoder) -> Tensor:
     """What `encoded` gave, exactly."""
-    scales = in_lanes(_table_of(index))
-    points = torch.empty_like(scales)
-    state = start(scales.shape[1], scales.device)
-    for step, scale in enumerate(scales):
-        quantiser = quantiser_of(state)
-        symbols = take(tables.tables, SCALES * quantiser + scale)
-        points[step] = half_points(symbols, quantiser)
-        state = after(state, symbols)
+    points = decoder.take_lanes(tables.tables, in_lanes(_table_of(index)))
     return out_of_lanes(points, mean) * (FRACTION // 2) + mean
 
 
@@ -283,12 +265,9 @@ def out_of_lanes(lanes: Tensor, like: Tensor) -> Tensor:
     return lanes.T.reshape(len(like), -1)[:, : like[0].numel()].reshape(like.shape)
 
 
-def _quantised(values: Tensor, which: Tensor, tables: CountedTables) -> tuple[Tensor, Tensor]:
-    """Symbols in lanes, and each one's quantiser."""
+def _quantised(values: Tensor, which: Tensor, tables: CountedTables) -> Quantised:
     held = in_lanes(values).float().nan_to_num(0).clamp(-_LARGEST_VALUE, _LARGEST_VALUE)
-    scales = in_lanes(which)
-    symbols = quantised(held, lambda lanes: tables.prices(scales[:, lanes]))
-    return symbols, quantisers_of(symbols)
+    return quantised(held, in_lanes(which), tables.prices())
 
 
 def in_units(y_hat: Tensor) -> Tensor:

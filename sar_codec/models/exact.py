@@ -5,7 +5,7 @@ from typing import NamedTuple, Protocol
 import torch
 from torch import Tensor
 
-from sar_codec.entropy.integer import FRACTION, IntegerLayer
+from sar_codec.entropy.integer import FRACTION, IntegerLayer, multiplies_float32_in_full
 from sar_codec.entropy.skewed import (
     OCTAVES_BELOW_ONE,
     PLACES,
@@ -73,7 +73,7 @@ class ExactTeller:
     def __init__(self, teller: Teller, nominal: int) -> None:
         above_lowest = min(max(nominal - LOWEST_LEVEL * FRACTION, 0), (LEVELS - 1) * FRACTION)
         level = torch.tensor([2 * above_lowest], device=teller.enter.weight.device)
-        self._dtype = torch.float32 if _multiplies_float32_in_full() else torch.float64
+        self._dtype = torch.float32 if multiplies_float32_in_full(level.device) else torch.float64
         self._layers = [
             _exact_layer(layer, level, is_first, self._dtype)
             for layer, is_first in (
@@ -142,14 +142,6 @@ def numbered(
         place = ((place - (PLACES // 2 << low_bits)) >> low_bits) + PLACES // 2
         base = place >> 4
     return Told(base, tables.number(scale.long(), place & (PLACES - 1), shape), low_bits, cell)
-
-
-def _multiplies_float32_in_full() -> bool:
-    """Whether nobody has allowed oneDNN to round what it multiplies to bf16.
-
-    float64, which takes twice as long, has no such setting.
-    """
-    return torch.backends.mkldnn.matmul.fp32_precision in ("none", "ieee")  # type: ignore[attr-defined]  # stubs lack it
 
 
 def _exact_layer(layer: IntegerLayer, level: Tensor, is_first: bool, dtype: torch.dtype) -> _Layer:

@@ -6,9 +6,10 @@ import torch
 from annotated_types import Ge, Le
 from torch import Tensor, nn
 
+from sar_codec.entropy.coding import SymbolDecoder
 from sar_codec.entropy.integer import FRACTION, between_levels, saturated
 from sar_codec.models.autoencoder import BLOCK
-from sar_codec.models.codec import Codec, Put, Take, decoded, encoded, estimated
+from sar_codec.models.codec import Codec, Put, decoded, encoded, estimated
 from sar_codec.models.transform import in_steps, untrained_scales
 
 
@@ -51,9 +52,9 @@ class Factorized(Codec):
         mean, index = self._means_and_scales(in_steps(level), y.shape[2:])
         return encoded(y, mean, index, self.scale_tables, put)
 
-    def decode(self, shape: tuple[int, int], level: Tensor, take: Take) -> Tensor:
+    def decode(self, shape: tuple[int, int], level: Tensor, decoder: SymbolDecoder) -> Tensor:
         mean, index = self._means_and_scales(level, shape)
-        return decoded(mean, index, self.scale_tables, take)
+        return decoded(mean, index, self.scale_tables, decoder)
 
     def _means_and_scales(self, level: Tensor, shape: tuple[int, ...]) -> tuple[Tensor, Tensor]:
         """Each latent's mean and scale index; of levels in units of 1/64 exact, else float32."""

@@ -8,7 +8,7 @@ from annotated_types import Ge, Le, Lt
 from torch import Tensor, nn
 from torch.nn import functional
 
-from sar_codec.entropy.coding import LARGEST_SYMBOL
+from sar_codec.entropy.coding import LARGEST_SYMBOL, SymbolDecoder
 from sar_codec.entropy.factorized import FactorizedDensity
 from sar_codec.entropy.integer import (
     FRACTION,
@@ -21,7 +21,7 @@ from sar_codec.entropy.integer import (
 from sar_codec.entropy.quantisation import noisy, round_through
 from sar_codec.errors import UserError
 from sar_codec.models.autoencoder import BLOCK
-from sar_codec.models.codec import Codec, Put, Take, decoded, encoded, estimated, with_gradient_of
+from sar_codec.models.codec import Codec, Put, decoded, encoded, estimated, with_gradient_of
 from sar_codec.models.transform import LEVELS, in_steps, untrained_scales
 
 Width = Annotated[int, Ge(1), Le(4096)]
@@ -132,13 +132,13 @@ class Hyperprior(Codec):
 
         return self.predicted(z.double() * FRACTION, in_steps(level), code)
 
-    def decode(self, shape: tuple[int, int], level: Tensor, take: Take) -> Tensor:
+    def decode(self, shape: tuple[int, int], level: Tensor, decoder: SymbolDecoder) -> Tensor:
         tables = self.hyper_density.tables
         numbers = torch.arange(len(tables.lowest), device=level.device)[None, :, None, None]
-        z = take(tables, numbers.expand(len(level), -1, shape[0] // 4, shape[1] // 4))
+        z = decoder.take(tables, numbers.expand(len(level), -1, shape[0] // 4, shape[1] // 4))
 
         def code(_: int, mean: Tensor, index: Tensor) -> Tensor:
-            return decoded(mean, index, self.scale_tables, take)
+            return decoded(mean, index, self.scale_tables, decoder)
 
         return self.predicted(z.double() * FRACTION, level, code)
 

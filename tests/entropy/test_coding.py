@@ -1,12 +1,12 @@
 import numpy as np
 import pytest
 import torch
-from constriction import stream
 from torch import Tensor
 
-from sar_codec.entropy.coding import LARGEST_SYMBOL, SymbolDecoder, SymbolEncoder, model_of
+from sar_codec.entropy.coding import LARGEST_SYMBOL, SymbolDecoder, SymbolEncoder
 from sar_codec.entropy.gaussian import SCALES, gaussian_tables, scale_of
-from sar_codec.entropy.tables import PRECISION, IntegerTables, frequencies
+from sar_codec.entropy.tables import IntegerTables
+from sar_codec.entropy.trellis import half_points, quantisers_of
 from sar_codec.errors import UserError
 
 TABLES = gaussian_tables()
@@ -74,20 +74,6 @@ def test_symbols_that_cannot_be_coded_are_refused() -> None:
         SymbolEncoder().put(torch.tensor([LARGEST_SYMBOL + 1]), TABLES, torch.tensor([0]))
 
 
-@pytest.mark.parametrize("length", [2, 3, 700, 5000])
-def test_the_coder_uses_exactly_the_frequencies_of_a_table(length: int) -> None:
-    """A stack coder whose state ends with a number takes the symbol whose share that lies in."""
-    generator = torch.Generator().manual_seed(length)
-    table = frequencies(torch.rand(length, generator=generator) ** 6)
-    ends = table.cumsum(0).tolist()
-    for entry, (begin, end) in enumerate(zip([0, *ends[:-1]], ends, strict=True)):
-        for number in (begin, end - 1):
-            state = (1 << 40) + number
-            words = np.array([state % 2**32, state >> 32], np.uint32)
-            assert stream.stack.AnsCoder(words).decode(model_of(table)) == entry
-    assert ends[-1] == 2**PRECISION
-
-
 def test_same_symbols_same_bytes() -> None:
     symbols, which = drawn((1000,), 2.0)
     streams = set()
@@ -112,4 +98,25 @@ def test_bytes_that_no_encoder_wrote_are_refused_or_give_some_symbols() -> None:
             else:
                 assert symbols.shape == which.shape
     with pytest.raises(UserError, match="damaged"):
-        SymbolDecoder(b"\xff" * 8)._take_escapes(3)
+        SymbolDecoder(b"\xff" * 8).take_bits(torch.tensor([3]))
+
+
+def test_lanes_come_back_as_points() -> None:
+    """Tables of two quantisers, one after the other; the second's points are half a step nearer."""
+    tables = IntegerTables([*TABLES.lengths.tolist(), *TABLES.lengths.tolist()])
+    tables.frequencies.copy_(TABLES.frequencies.repeat(2))
+    tables.lowest.copy_(TABLES.lowest.repeat(2))
+    symbols, scales = drawn((64, 500), 2.0)
+    quantisers = quantisers_of(symbols)
+    encoder = SymbolEncoder()
+    encoder.put_lanes(symbols, tables, SCALES * quantisers + scales)
+    points = SymbolDecoder(encoder.data()).take_lanes(tables, scales)
+    assert torch.equal(points, half_points(symbols, quantisers))
+
+
+@pytest.mark.parametrize("damage", ["zero", "sum"])
+def test_tables_that_are_none_are_refused(damage: str) -> None:
+    tables = gaussian_tables()
+    tables.frequencies[5] += 1 if damage == "sum" else -int(tables.frequencies[5])
+    with pytest.raises(UserError, match="tables of symbols are damaged"):
+        SymbolEncoder().put(torch.tensor([0]), tables, torch.tensor([0]))

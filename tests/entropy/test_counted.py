@@ -55,10 +55,10 @@ def test_bits_before_and_after_rounding_to_integers_are_the_same(fresh: CountedT
 
 def test_prices_are_the_bits_of_tables(fresh: CountedTables) -> None:
     scales = torch.tensor([[3, 40, SCALES - 1]])
-    prices = fresh.prices(scales)
+    prices = fresh.prices()
     for quantiser in (0, 1):
         for symbol in (-1, 0, 1):
-            found = prices.bits[quantiser][(prices.middle + symbol).long()]
+            found = prices.bits[quantiser][prices.middle[scales] + symbol]
             expected = fresh.bits(torch.full_like(scales, symbol), SCALES * quantiser + scales)
             torch.testing.assert_close(found, expected)
 

@@ -3,7 +3,14 @@ import itertools
 import pytest
 import torch
 
-from sar_codec.entropy.integer import FRACTION, LEVEL_STEPS, IntegerLayer, between_levels, log_size
+from sar_codec.entropy.integer import (
+    FRACTION,
+    LEVEL_STEPS,
+    IntegerLayer,
+    between_levels,
+    log_size,
+    multiplies_float32_in_full,
+)
 
 LARGEST = 2**15 - 1
 
@@ -35,6 +42,33 @@ def test_exact_results_are_those_of_python_integers() -> None:
         total = sum(a * b for a, b in zip(whole, values, strict=True)) + bias
         expected = max(-LARGEST, min(LARGEST, (2 * total + 2**power) // 2 ** (power + 1)))
         assert tested(x, level)[0, output, row, column].item() == expected
+
+
+@pytest.mark.parametrize("largest", [1, 90, 1000, LARGEST])
+def test_exact_results_are_those_of_sums_of_integers_at_any_size(largest: int) -> None:
+    """With 300 inputs the smaller ones' sums fit into float32, the larger ones' do not."""
+    tested = layer(inputs=300, outputs=50)
+    x, level = integers(2, 300, 3, 4, largest=largest), torch.tensor([5, 400])
+    weight, bias, unit = tested.integers(level)
+    sums = torch.einsum("oi,bihw->bohw", weight.long(), x.long()) + bias.long()[..., None]
+    scale = (1 / unit[:, :, None]).long()
+    expected = ((2 * sums + scale) // (2 * scale)).clamp(-LARGEST, LARGEST)
+    assert torch.equal(tested(x, level), expected.double())
+
+
+def test_nothing_rounds_what_is_exact() -> None:
+    tested = layer(inputs=300, outputs=50)
+    x, level, matmul = integers(1, 300, 9, 9), torch.tensor([5]), torch.backends.mkldnn.matmul
+    expected = tested(x, level)
+    with torch.autocast("cpu", torch.bfloat16):
+        assert torch.equal(tested(x, level), expected)
+    before = matmul.fp32_precision  # type: ignore[attr-defined]
+    try:
+        matmul.fp32_precision = "bf16"  # type: ignore[attr-defined]
+        assert not multiplies_float32_in_full(x.device)
+        assert torch.equal(tested(x, level), expected)
+    finally:
+        matmul.fp32_precision = before  # type: ignore[attr-defined]
 
 
 def test_training_sees_what_exact_arithmetic_gives() -> None:

@@ -1,41 +1,30 @@
 import math
+from collections.abc import Callable
 from itertools import product
 
 import pytest
 import torch
 from torch import Tensor
 
-from sar_codec.entropy.gaussian import index_of, scale_of
-from sar_codec.entropy.trellis import (
-    BIT,
-    Prices,
-    after,
-    half_points,
-    quantised,
-    quantiser_of,
-    quantisers_of,
-    start,
-)
+from sar_codec.entropy.gaussian import REACHES, SCALES, gaussian_tables, index_of, scale_of
+from sar_codec.entropy.search import Prices, Quantised, of_tensors, quantised
+from sar_codec.entropy.trellis import BIT, half_points, quantisers_of
 
 REACH = 40
 
 
-def gaussian_prices(shape: tuple[int, ...], scale: float) -> Prices:
+def gaussian_prices(scale: float) -> Prices:
     """As if symbols were points of a Gaussian density, of both quantisers."""
     symbols = torch.arange(-REACH, REACH + 1.0)
     bits = [
         -torch.softmax(-0.5 * ((symbols - symbols.sign() * q / 2) / scale) ** 2, 0).log2()
         for q in (0, 1)
     ]
-    full = torch.full(shape, float(REACH))
-    return Prices(torch.stack(bits), full, full)
+    return Prices(torch.stack(bits), torch.tensor([REACH]), torch.tensor([REACH]))
 
 
 def searched(values: Tensor, prices: Prices) -> Tensor:
-    return quantised(
-        values,
-        lambda lanes: Prices(prices.bits, prices.middle[:, lanes], prices.reach[:, lanes]),
-    )
+    return quantised(values, torch.zeros_like(values).long(), prices).symbols
 
 
 def cost(values: Tensor, symbols: Tensor, prices: Prices) -> Tensor:
@@ -49,7 +38,7 @@ def cost(values: Tensor, symbols: Tensor, prices: Prices) -> Tensor:
 def test_no_other_symbols_cost_less(scale: float) -> None:
     torch.manual_seed(0)
     values = scale * torch.randn(4, 50)
-    prices = gaussian_prices((4, 50), scale)
+    prices = gaussian_prices(scale)
     found = cost(values, searched(values, prices), prices)
     others = torch.tensor(list(product(range(-2, 3), repeat=4))).T  # (4, 625)
     for lane in range(50):
@@ -63,7 +52,7 @@ def test_no_other_symbols_cost_less(scale: float) -> None:
 def test_gaussian_numbers_take_a_tenth_of_a_bit_less_than_when_rounded(scale: float) -> None:
     torch.manual_seed(0)
     values = scale * torch.randn(64, 4000)
-    prices = gaussian_prices((64, 4000), scale)
+    prices = gaussian_prices(scale)
     for _ in range(3):  # prices by how often symbols came, as counted tables have them
         symbols = searched(values, prices)
         quantisers = quantisers_of(symbols)
@@ -79,16 +68,51 @@ def test_gaussian_numbers_take_a_tenth_of_a_bit_less_than_when_rounded(scale: fl
     assert spent.item() - least < 0.16
 
 
+def of_many_scales() -> tuple[Tensor, Tensor, Prices]:
+    """Values `(64, 300)`: most as their scales say, some far beyond, and some lanes quiet."""
+    generator = torch.Generator().manual_seed(0)
+    scales = torch.randint(SCALES, (64, 300), generator=generator)
+    values = scale_of(scales.float()) * torch.randn(64, 300, generator=generator)
+    values[:, ::7] = 0.5 * torch.rand(64, 43, generator=generator)
+    values[3, ::5] *= 20
+    tables = gaussian_tables()
+    bits = 24 - tables.frequencies.double().log2().float()
+    reach = torch.tensor(REACHES)
+    return values, scales, Prices(torch.stack([bits, bits]), tables.starts + 1 + reach, reach)
+
+
+def test_the_compiled_search_finds_what_that_of_tensors_does() -> None:
+    values, scales, prices = of_many_scales()
+    found, expected = quantised(values, scales, prices), of_tensors(values, scales, prices)
+    # Sums of costs may be rounded otherwise, and of two paths the other one be taken.
+    same = (found.symbols == expected.symbols).all(0)
+    assert same.float().mean() > 0.98
+    assert all(torch.equal(a[:, same], b[:, same]) for a, b in zip(found, expected, strict=True))
+
+
+@pytest.mark.parametrize("search", [quantised, of_tensors])
+def test_tables_and_points_are_those_of_the_quantisers(search: Callable[..., Quantised]) -> None:
+    values, scales, prices = of_many_scales()
+    found = search(values, scales, prices)
+    quantisers = quantisers_of(found.symbols)
+    assert torch.equal(found.tables, SCALES * quantisers + scales)
+    assert torch.equal(found.points, half_points(found.symbols, quantisers))
+    near = values.abs() < 1000
+    assert (values - found.points / 2)[near].abs().max() <= 1.5
+
+
 def test_states_tell_which_quantiser_comes_next() -> None:
     torch.manual_seed(0)
     symbols = torch.randint(-3, 4, (64, 30))
-    state, quantisers = start(30, torch.device("cpu")), []
-    for at_step in symbols:
-        quantisers.append(quantiser_of(state))
-        state = after(state, at_step)
-    assert torch.equal(torch.stack(quantisers), quantisers_of(symbols))
-    assert not quantisers[0].any()
-    assert 0.3 < torch.stack(quantisers).float().mean() < 0.7
+    found = quantisers_of(symbols)
+    leads = {0: (0, 2), 1: (5, 7), 2: (1, 3), 3: (6, 4), 4: (2, 0), 5: (4, 6), 6: (3, 1), 7: (7, 5)}
+    for lane in range(30):
+        state = 0
+        for step in range(64):
+            assert found[step, lane] == state % 2
+            state = leads[state][int(symbols[step, lane]) % 2]
+    assert not found[0].any()
+    assert 0.3 < found.float().mean() < 0.7
 
 
 def test_points_of_the_second_quantiser_lie_between_those_of_the_first() -> None:
@@ -98,7 +122,7 @@ def test_points_of_the_second_quantiser_lie_between_those_of_the_first() -> None
 
 
 def test_zeros_stay_zeros_and_far_values_stay_near() -> None:
-    prices = gaussian_prices((64, 3), scale_of(torch.tensor(0.0)).item())
+    prices = gaussian_prices(scale_of(torch.tensor(0.0)).item())
     values = torch.zeros(64, 3)
     values[5, 1], values[7, 2] = 1e6, -1e6
     symbols = searched(values, prices)
@@ -109,4 +133,4 @@ def test_zeros_stay_zeros_and_far_values_stay_near() -> None:
 
 
 def test_no_values_at_all_give_no_symbols() -> None:
-    assert searched(torch.zeros(64, 0), gaussian_prices((64, 0), 1)).shape == (64, 0)
+    assert searched(torch.zeros(64, 0), gaussian_prices(1)).shape == (64, 0)

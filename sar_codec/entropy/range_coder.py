@@ -1,0 +1,95 @@
+"""Range coding: parts of 2^24, one after the other, to words of 32 bits and back.
+
+The stream is that of `constriction.stream.queue.RangeEncoder`, word for word, which the tests hold
+it to. It is written here again because that coder is called once for the symbols of each table,
+and under Python's lock: with several threads, that was most of the time.
+
+Martin 1979; Bamler 2022, https://arxiv.org/abs/2201.01741.
+"""
+
+import numpy as np
+from numpy.typing import NDArray
+
+from sar_codec.entropy.compiled import compiled
+
+PRECISION = 24  # bits; the shares of an alphabet sum to 2^24
+WORD = np.dtype("<u4")
+_WORD_BITS = np.uint64(32)
+_BITS = np.uint64(PRECISION)
+_ALL = np.uint64(2**64 - 1)
+_LOW_WORD = np.uint64(2**32 - 1)
+
+Shares = NDArray[np.uint32]
+State = NDArray[np.uint64]  # of a decoder: distance from the lower end, range, next word's number
+
+
+@compiled
+def encode(begins: Shares, widths: Shares) -> NDArray[np.uint32]:
+    """Words that tell a sequence of intervals of [0, 2^24), by their begins and widths, `(N,)`."""
+    words = np.empty(len(begins) + 2, np.uint32)
+    count = 0
+    lower, span = np.uint64(0), _ALL
+    for begin, width in zip(begins, widths):  # noqa: B905  # numba does not know `strict`
+        unit = span >> _BITS
+        span = unit * np.uint64(width)
+        moved = lower + unit * np.uint64(begin)
+        if moved < lower:
+            _carry(words, count)
+        lower = moved
+        if span <= _LOW_WORD:
+            words[count] = np.uint32(lower >> _WORD_BITS)
+            count += 1
+            lower <<= _WORD_BITS
+            span <<= _WORD_BITS
+    if len(begins) == 0:
+        return words[:0]
+    # The fewest words that stay within the span whatever the decoder takes for those that follow.
+    end = lower + _LOW_WORD
+    if end < lower:
+        _carry(words, count)
+    words[count] = np.uint32(end >> _WORD_BITS)
+    count += 1
+    if (lower + span) >> _WORD_BITS == end >> _WORD_BITS:
+        words[count] = np.uint32(0)
+        count += 1
+    return words[:count]
+
+
+@compiled
+def _carry(words: NDArray[np.uint32], count: int) -> None:
+    """Adds one to a number of so many words, the last of which is the least."""
+    place = count - 1
+    while words[place] == np.uint32(2**32 - 1):
+        words[place] = np.uint32(0)
+        place -= 1
+    words[place] += np.uint32(1)
+
+
+@compiled
+def decoder(words: NDArray[np.uint32]) -> State:
+    """The state in which a decoder begins."""
+    point = np.uint64(0)
+    for place in range(2):
+        word = np.uint64(words[place]) if place < len(words) else np.uint64(0)
+        point = (point << _WORD_BITS) | word
+    return np.array([point, _ALL, np.uint64(2)], np.uint64)
+
+
+@compiled
+def share(state: State) -> np.int64:
+    """Where in [0, 2^24) the interval that comes next has a point; 2^24 and more if nowhere."""
+    return np.int64(state[0] // (state[1] >> _BITS))
+
+
+@compiled
+def advance(state: State, words: NDArray[np.uint32], begin: int, width: int) -> None:
+    """Goes on behind the interval that comes next."""
+    unit = state[1] >> _BITS
+    state[0] -= unit * np.uint64(begin)
+    state[1] = unit * np.uint64(width)
+    if state[1] <= _LOW_WORD:
+        place = np.int64(state[2])
+        word = np.uint64(words[place]) if place < len(words) else np.uint64(0)
+        state[0] = (state[0] << _WORD_BITS) | word
+        state[1] <<= _WORD_BITS
+        state[2] += np.uint64(1)

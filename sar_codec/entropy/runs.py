@@ -1,0 +1,235 @@
+"""The order in which symbols are coded: loops over them, compiled.
+
+Of symbols that are taken at once, those of table 0 come first, then those of table 1, and so on;
+after them what tells how far beyond their tables the escaped ones are, in the same order: the
+class of each, the lower 16 bits of each, the upper ones.
+"""
+
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from sar_codec.entropy.compiled import compiled
+from sar_codec.entropy.range_coder import PRECISION, Shares, State, advance, share
+from sar_codec.entropy.tables import ESCAPE, ESCAPE_CLASSES, IntegerTables
+from sar_codec.errors import UserError
+
+Symbols = NDArray[np.int64]
+Numbers = NDArray[np.int16]  # of tables
+
+_HALF = 16  # bits of escapes and of plain numbers are coded in two halves
+_CLASS_WIDTH = 2**PRECISION // ESCAPE_CLASSES
+_TOTAL = 2**PRECISION
+
+
+class Columns(NamedTuple):
+    """Tables as the loops take them.
+
+    Attributes:
+        begins: of each entry's interval, of all tables, one after the other.
+        widths: of these.
+        starts: of each table in them.
+        lengths: of each table.
+        lowest: symbol of each table's second entry.
+    """
+
+    begins: Shares
+    widths: Shares
+    starts: Symbols
+    lengths: Symbols
+    lowest: Symbols
+
+    @classmethod
+    def of(cls, tables: IntegerTables) -> "Columns":
+        """Those of integer tables.
+
+        Raises:
+            UserError: they are none, as of weights that were damaged.
+        """
+        widths = tables.frequencies.cpu().numpy().astype(np.int64)
+        starts = np.array(tables.ends[:-1], np.int64)
+        ends = widths.cumsum()
+        begins = ends - widths
+        lengths = np.diff(tables.ends)
+        begins -= begins[starts].repeat(lengths)
+        if widths.min() < 1 or ((begins + widths)[np.array(tables.ends[1:]) - 1] != _TOTAL).any():
+            raise UserError("the model's tables of symbols are damaged: get another copy of it")
+        lowest = tables.lowest.cpu().numpy().astype(np.int64)
+        return cls(begins.astype(np.uint32), widths.astype(np.uint32), starts, lengths, lowest)
+
+
+@compiled
+def put(symbols: Symbols, which: Numbers, tables: Columns) -> tuple[Shares, Shares]:
+    """Intervals of symbols `(L, n)` that are taken in L steps: begins and widths.
+
+    Args:
+        symbols: what to code.
+        which: the number of each one's table.
+        tables: the tables.
+    """
+    length, count = symbols.shape
+    escapes = 0
+    for step in range(length):
+        for lane in range(count):
+            if _entry(symbols[step, lane], which[step, lane], tables) == ESCAPE:
+                escapes += 1
+    begins = np.empty(length * count + 3 * escapes, np.uint32)
+    widths = np.empty_like(begins)
+    ends = np.empty(len(tables.starts) + 1, np.int64)
+    order = np.empty(count, np.int64)
+    excess, classes = np.empty(count, np.int64), np.empty(count, np.int64)
+    place = 0
+    for step in range(length):
+        _group(which[step], ends, order)
+        escaped = 0
+        for number in range(count):
+            lane = order[number]
+            symbol, table = symbols[step, lane], which[step, lane]
+            entry = _entry(symbol, table, tables)
+            begins[place] = tables.begins[tables.starts[table] + entry]
+            widths[place] = tables.widths[tables.starts[table] + entry]
+            place += 1
+            if entry == ESCAPE:
+                above = symbol - (tables.lowest[table] + tables.lengths[table] - 1)
+                below = tables.lowest[table] - symbol
+                excess[escaped] = 2 * above + 2 if above >= 0 else 2 * below - 1
+                classes[escaped] = _class(excess[escaped])
+                escaped += 1
+        for number in range(escaped):
+            begins[place] = classes[number] * _CLASS_WIDTH
+            widths[place] = _CLASS_WIDTH
+            place += 1
+            excess[number] -= 1 << classes[number]
+        place = put_numbers(excess[:escaped], classes[:escaped], begins, widths, place)
+    return begins[:place], widths[:place]
+
+
+@compiled
+def put_numbers(numbers: Symbols, bits: Symbols, begins: Shares, widths: Shares, place: int) -> int:
+    """Writes the intervals of numbers `(N,)` of so many bits; gives the place behind them."""
+    for shift in (0, _HALF):
+        for number in range(len(numbers)):
+            size = min(bits[number] - shift, _HALF)
+            if size > 0:
+                part = (numbers[number] >> shift) & (2**_HALF - 1)
+                begins[place] = part << (PRECISION - size)
+                widths[place] = _TOTAL >> size
+                place += 1
+    return place
+
+
+@compiled
+def take(
+    state: State, words: NDArray[np.uint32], which: Numbers, tables: Columns, symbols: Symbols
+) -> bool:
+    """Writes the symbols that come next; whether an encoder may have written them.
+
+    Args:
+        state: of the decoder, which it moves on.
+        words: of the stream.
+        which: the number of each one's table, `(n,)`.
+        tables: the tables.
+        symbols: to be written, `(n,)`.
+    """
+    ends = np.empty(len(tables.starts) + 1, np.int64)
+    order = np.empty(len(which), np.int64)
+    _group(which, ends, order)
+    escaped = 0
+    for place in range(len(order)):
+        lane = order[place]
+        table = which[lane]
+        point = share(state)
+        if point >= _TOTAL:
+            return False
+        entry = _found(point, table, tables)
+        at = tables.starts[table] + entry
+        advance(state, words, tables.begins[at], tables.widths[at])
+        symbols[lane] = entry + tables.lowest[table] - 1
+        if entry == ESCAPE:
+            order[escaped] = lane  # of those that were read already
+            escaped += 1
+    if escaped == 0:
+        return True
+    classes, excess = np.empty(escaped, np.int64), np.empty(escaped, np.int64)
+    for number in range(escaped):
+        point = share(state)
+        if point >= _TOTAL:
+            return False
+        classes[number] = point // _CLASS_WIDTH
+        advance(state, words, classes[number] * _CLASS_WIDTH, _CLASS_WIDTH)
+    if not take_numbers(state, words, classes, excess):
+        return False
+    for number in range(escaped):
+        lane = order[number]
+        table = which[lane]
+        beyond = excess[number] + (1 << classes[number])
+        if beyond % 2 == 0:
+            symbols[lane] = tables.lowest[table] + tables.lengths[table] - 1 + beyond // 2 - 1
+        else:
+            symbols[lane] = tables.lowest[table] - (beyond + 1) // 2
+    return True
+
+
+@compiled
+def take_numbers(state: State, words: NDArray[np.uint32], bits: Symbols, numbers: Symbols) -> bool:
+    """Writes the numbers of so many bits that come next; as `take`."""
+    for number in range(len(bits)):
+        numbers[number] = 0
+    for shift in (0, _HALF):
+        for number in range(len(bits)):
+            size = min(bits[number] - shift, _HALF)
+            if size > 0:
+                point = share(state)
+                if point >= _TOTAL:
+                    return False
+                part = point >> (PRECISION - size)
+                advance(state, words, part << (PRECISION - size), _TOTAL >> size)
+                numbers[number] |= part << shift
+    return True
+
+
+@compiled
+def _group(which: Numbers, ends: Symbols, order: Symbols) -> None:
+    """Positions in the order of their tables, those of the same one as they were."""
+    ends[:] = 0
+    for table in which:
+        ends[table + 1] += 1
+    for table in range(1, len(ends)):
+        ends[table] += ends[table - 1]
+    for lane in range(len(which)):
+        table = which[lane]
+        order[ends[table]] = lane
+        ends[table] += 1
+
+
+@compiled
+def _entry(symbol: int, table: int, tables: Columns) -> int:
+    entry = symbol - tables.lowest[table] + 1
+    return entry if 1 <= entry < tables.lengths[table] else ESCAPE
+
+
+@compiled
+def _found(point: np.int64, table: int, tables: Columns) -> int:
+    """The entry whose interval a point lies in; most lie in that of symbol 0."""
+    start = tables.starts[table]
+    low, high = 0, tables.lengths[table]
+    middle = min(max(1 - tables.lowest[table], 0), high - 1)
+    while True:
+        if point < tables.begins[start + middle]:
+            high = middle
+        elif point < tables.begins[start + middle] + tables.widths[start + middle]:
+            return middle
+        else:
+            low = middle + 1
+        middle = (low + high) // 2
+
+
+@compiled
+def _class(excess: int) -> int:
+    """How many bits follow a number's leading one."""
+    bits = -1
+    while excess > 0:
+        excess >>= 1
+        bits += 1
+    return bits
