@@ -68,13 +68,14 @@ def search(
             way = 1 if is_second[step, best] else 0
             symbol = np.int64(sizes[step, _BEFORE[best, way, 1]])
             best = _BEFORE[best, way, 0]
-            quantiser = best & 1
-            point = 2 * symbol - quantiser if symbol > 0 else 0
-            if values[step, lane] < 0:
-                symbol, point = -symbol, -point
-            symbols[step, lane] = symbol
+            symbols[step, lane] = -symbol if values[step, lane] < 0 else symbol
+        # Beyond 2^24, float32 has no odd numbers: what was meant to be one leads elsewhere.
+        best = 0
+        for step in range(length):
+            symbol, quantiser = symbols[step, lane], best & 1
             numbers[step, lane] += quantiser * tables_each
-            points[step, lane] = point
+            points[step, lane] = 2 * symbol - ((symbol > 0) - (symbol < 0)) * quantiser
+            best = _NEXT[best, symbol & 1]
     return symbols, numbers, points
 
 
