@@ -63,19 +63,19 @@ def search(
                 is_second[step, state] = other < one
                 reached[state] = min(one, other)
             totals[:] = reached
-        best = totals.argmin()
+        best = np.int64(totals.argmin())
         for step in range(length - 1, -1, -1):
             way = 1 if is_second[step, best] else 0
             symbol = np.int64(sizes[step, _BEFORE[best, way, 1]])
             best = _BEFORE[best, way, 0]
             symbols[step, lane] = -symbol if values[step, lane] < 0 else symbol
         # Beyond 2^24, float32 has no odd numbers: what was meant to be one leads elsewhere.
-        best = 0
+        state = 0
         for step in range(length):
-            symbol, quantiser = symbols[step, lane], best & 1
+            coded, quantiser = symbols[step, lane], state & 1
             numbers[step, lane] += quantiser * tables_each
-            points[step, lane] = 2 * symbol - ((symbol > 0) - (symbol < 0)) * quantiser
-            best = _NEXT[best, symbol & 1]
+            points[step, lane] = 2 * coded - ((coded > 0) - (coded < 0)) * quantiser
+            state = _NEXT[state, coded & 1]
     return symbols, numbers, points
 
 
