@@ -123,7 +123,7 @@ def lerc_zstd() -> FloatCodec:
         ImportError: GDAL was built without it.
     """
     tiff.require("LERC_ZSTD")
-    options = {"zstd_level": 22.0}
+    options: dict[str, float] = {"zstd_level": 22}
 
     def encode(decibels: Decibels, bound_db: float) -> bytes:
         return tiff.packed(decibels, "LERC_ZSTD", {**options, "max_z_error": bound_db})

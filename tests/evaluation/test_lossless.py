@@ -125,6 +125,13 @@ def test_a_gdal_without_the_way_to_compress_is_as_none(
         make()
 
 
+@pytest.mark.parametrize("name", ["deflate", "zstd", "lerc_zstd"])
+def test_gdal_takes_all_options(name: str, scene: Scene, caplog: pytest.LogCaptureFixture) -> None:
+    codec = made(name)
+    codec.encode(scene, codec.settings[-1])
+    assert not caplog.records
+
+
 def test_gdal_is_asked() -> None:
     assert geotiff.compression(("NO_SUCH", "NONE")) == "NONE"
     with pytest.raises(ImportError, match="lacks NO_SUCH"):
