@@ -18,13 +18,18 @@ from sar_codec.config import (
     top_level,
 )
 from sar_codec.errors import UserError
+from sar_codec.evaluate import Evaluation
+from sar_codec.evaluation.contestants import contestants
 from sar_codec.losses import CombinedLoss
 from sar_codec.training.trainer import Trainer
 
 GROUPS = ("data", "model", "loss", "optimizer", "trainer", "experiment")
-CHOICES = [
+ALL = [
     f"{group}={path.stem}" for group in GROUPS for path in sorted((CONF_DIR / group).glob("*.yaml"))
 ]
+EVALUATIONS = [each for each in ALL if "_evaluation_" in each]
+"""What has keys of evaluate.yaml, which train.yaml lacks."""
+CHOICES = [each for each in ALL if each not in EVALUATIONS]
 
 
 def composed(*overrides: str, name: str = "train") -> dict[str, Any]:
@@ -48,6 +53,15 @@ def test_every_file_in_conf_composes_and_builds(choice: str, tmp_path: Path) -> 
     loaders = {"train_loader": [], "val_loader": []}
     trainer = build(experiment.trainer, "trainer", Trainer.train, **parts, **loaders)
     assert trainer.optimizer is optimizer
+
+
+@pytest.mark.parametrize("choice", EVALUATIONS)
+def test_every_evaluation_composes_of_codecs_that_there_are(choice: str) -> None:
+    wanted = top_level(composed(choice, name="evaluate"), Evaluation)
+    check(wanted.data, "data")
+    codecs, missing = contestants(wanted.codecs, wanted.checkpoint, wanted.threads)
+    assert len(codecs) + len(missing) == len(wanted.codecs)
+    assert wanted.anchor in wanted.codecs
 
 
 def test_every_folder_of_conf_is_a_group_or_hydras() -> None:

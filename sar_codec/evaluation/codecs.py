@@ -2,12 +2,14 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Literal, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
 from sar_codec.evaluation.scenes import Scene
+
+Mode = Literal["rate", "bounded", "lossless"]
 
 
 class Codec(Protocol):
@@ -17,6 +19,8 @@ class Codec(Protocol):
         name: in tables.
         about: the library, its version and its options, in a line.
         settings: from the lowest rate to the highest.
+        mode: what the settings are: "rate", a quality or a quantiser; "bounded", the largest error
+            in dB that a pixel may have, so that they fall; "lossless", nothing, a single 0.
     """
 
     @property
@@ -25,6 +29,8 @@ class Codec(Protocol):
     def about(self) -> str: ...
     @property
     def settings(self) -> tuple[float, ...]: ...
+    @property
+    def mode(self) -> Mode: ...
     def encode(self, scene: Scene, setting: float) -> bytes: ...
     def decode(self, data: bytes, scene: Scene) -> NDArray[np.float32]:
         """Decibels `(height, width)`; of the scene it takes no more than shape and window."""
@@ -44,6 +50,7 @@ class IntegerCodec:
         bits: of the integers.
         encode_integers: of an image `(height, width)`, uint16, and a setting, makes bytes.
         decode_integers: of bytes, height and width, makes the image.
+        mode: what the settings are.
     """
 
     name: str
@@ -52,6 +59,7 @@ class IntegerCodec:
     bits: int
     encode_integers: Callable[[NDArray[np.uint16], float], bytes]
     decode_integers: Callable[[bytes, int, int], NDArray[np.uint16]]
+    mode: Mode = "rate"
 
     def encode(self, scene: Scene, setting: float) -> bytes:
         return self.encode_integers(scene.to_integers(self.bits), setting)

@@ -5,10 +5,11 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from sar_codec.errors import UserError
-from sar_codec.evaluation import pictures, video
+from sar_codec.evaluation import bounded, integers, pictures, video
 from sar_codec.evaluation.codecs import Codec
-from sar_codec.evaluation.own import OwnCodec
-from sar_codec.networks import QUALITY
+from sar_codec.evaluation.lossless import LosslessCodec
+from sar_codec.evaluation.own import OwnBounded, OwnCodec, OwnLossless
+from sar_codec.networks import BOUNDED, QUALITY
 
 log = logging.getLogger(__name__)
 
@@ -26,7 +27,7 @@ def contestants(
     Raises:
         UserError: a name is none or stands twice, or nothing is left to compare.
     """
-    path = model or QUALITY
+    path, path_of_bounded = model or QUALITY, model or BOUNDED
     makers: dict[str, Callable[[], Codec]] = {
         "ours": lambda: OwnCodec(path, True, threads),
         "ours_least_db": lambda: OwnCodec(path, False, threads),
@@ -36,6 +37,17 @@ def contestants(
         "avif10": lambda: video.av1(threads, 10),
         "hevc12": lambda: video.hevc(threads),
         "vvc10": lambda: video.vvc(threads),
+        "ours_bounded": lambda: OwnBounded(path_of_bounded, threads),
+        "quantised_jpegxl": lambda: bounded.quantised(integers.jpeg_xl(threads)),
+        "jpegls": lambda: bounded.quantised(integers.jpeg_ls()),
+        "sz3": bounded.sz3,
+        "zfp": lambda: bounded.zfp(threads),
+        "lerc_zstd": bounded.lerc_zstd,
+        "ours_lossless": lambda: OwnLossless(path_of_bounded, threads),
+        "jpeg2000_lossless": lambda: LosslessCodec(integers.jpeg2000(threads)),
+        "jpegxl_lossless": lambda: LosslessCodec(integers.jpeg_xl(threads)),
+        "deflate": lambda: LosslessCodec(integers.deflate()),
+        "zstd": lambda: LosslessCodec(integers.zstd()),
     }
     if not set(names) <= makers.keys() or len(set(names)) < len(names):
         raise UserError(f"codecs={list(names)}: expected some of {', '.join(makers)}, each once")

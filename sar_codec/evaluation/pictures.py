@@ -1,5 +1,7 @@
 """JPEG 2000 and JPEG XL, by the package imagecodecs."""
 
+from typing import Any
+
 import numpy as np
 from numpy.typing import NDArray
 
@@ -16,8 +18,9 @@ def jpeg2000(threads: int) -> IntegerCodec:
 
     def encode(image: NDArray[np.uint16], quality_db: float) -> bytes:
         # A bare codestream: the boxes of .jp2 would be 85 bytes more.
-        options = {"codecformat": "j2k", "reversible": False, "mct": False, "numthreads": threads}
-        return bytes(imagecodecs.jpeg2k_encode(image, quality_db, **options))
+        options: dict[str, Any] = {"codecformat": "j2k", "reversible": False, "mct": False}
+        options["level"] = quality_db
+        return bytes(imagecodecs.jpeg2k_encode(image, numthreads=threads, **options))
 
     def decode(data: bytes, height: int, width: int) -> NDArray[np.uint16]:
         return imagecodecs.jpeg2k_decode(data, numthreads=threads).reshape(height, width)
@@ -36,8 +39,9 @@ def jpeg_xl(threads: int) -> IntegerCodec:
     import imagecodecs
 
     def encode(image: NDArray[np.uint16], negative_distance: float) -> bytes:
-        options = {"effort": 7, "lossless": False, "usecontainer": False, "numthreads": threads}
-        return bytes(imagecodecs.jpegxl_encode(image, distance=-negative_distance, **options))
+        options: dict[str, Any] = {"effort": 7, "lossless": False, "usecontainer": False}
+        options["distance"] = -negative_distance
+        return bytes(imagecodecs.jpegxl_encode(image, numthreads=threads, **options))
 
     def decode(data: bytes, height: int, width: int) -> NDArray[np.uint16]:
         return imagecodecs.jpegxl_decode(data, numthreads=threads).reshape(height, width)

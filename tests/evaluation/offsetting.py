@@ -5,6 +5,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from sar_codec.evaluation.codecs import Mode
 from sar_codec.evaluation.scenes import Scene
 
 
@@ -16,6 +17,7 @@ class Offsetting:
     factor: float
     settings: tuple[float, ...] = (8, 16, 32, 64)
     about: str = "a test"
+    mode: Mode = "rate"
 
     def encode(self, scene: Scene, setting: float) -> bytes:
         return bytes([round(setting)]) * round(self.factor * setting**2)
