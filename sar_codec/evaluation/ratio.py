@@ -20,7 +20,7 @@ class Ratio(NamedTuple):
         structure: how much of the scene is left in it: the magnitude of the autocorrelation of
             its logarithm, the mean over lags of 4 to 8 pixels down and across. 0 if noise was
             taken, or nothing at all, or the same factor everywhere; 1 if what was taken is the
-            same over many pixels.
+            same over many pixels. It is relative to what was taken, however little that is.
     """
 
     mean: float
