@@ -16,8 +16,9 @@ from sar_codec.errors import UserError
 from sar_codec.evaluation.codecs import Codec
 from sar_codec.evaluation.distortion import distortion
 from sar_codec.evaluation.radiometry import bias
+from sar_codec.evaluation.ratio import mean_ratio
 from sar_codec.evaluation.scenes import Scene
-from sar_codec.evaluation.speckle import homogeneous_blocks, mean_ratio, speckle
+from sar_codec.evaluation.speckle import homogeneous_blocks, speckle
 from sar_codec.files import write_whole
 
 log = logging.getLogger(__name__)

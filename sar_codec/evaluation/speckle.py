@@ -60,8 +60,3 @@ def speckle(decibels: NDArray[np.float32], corners: NDArray[np.int64]) -> Speckl
         correlation = (down + across) / 2 / variance
     # A block that became flat has infinitely many looks, and what correlation is not defined.
     return Speckle(float(np.median(looks)), float(np.median(np.nan_to_num(correlation, nan=1.0))))
-
-
-def mean_ratio(scene: Scene, decoded: NDArray[np.float32]) -> float:
-    """The mean of the ratio image, original over decoded power; 1 if only speckle was taken."""
-    return float(power(scene.decibels[scene.valid] - decoded[scene.valid]).mean())

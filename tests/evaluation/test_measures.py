@@ -9,8 +9,9 @@ from numpy.typing import NDArray
 
 from sar_codec.evaluation.distortion import distortion
 from sar_codec.evaluation.radiometry import bias, power
+from sar_codec.evaluation.ratio import mean_ratio
 from sar_codec.evaluation.scenes import Scene, make_scene
-from sar_codec.evaluation.speckle import BLOCK, homogeneous_blocks, mean_ratio, speckle
+from sar_codec.evaluation.speckle import BLOCK, homogeneous_blocks, speckle
 from sar_codec.metrics import ssim
 
 Speckled = Callable[..., NDArray[np.float32]]
