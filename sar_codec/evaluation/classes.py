@@ -13,7 +13,6 @@ BOXCAR = 5  # pixels; what speckle is averaged over before a threshold
 _BIN_DB = 0.1
 _SMOOTHING = 11  # bins that are averaged before heights are compared
 _LEAST_CLASS = 0.01  # of pixels
-_LEAST_SHARE = 0.7  # of variance that is between classes; of one normal distribution's, 0.64
 _HIGHEST_VALLEY = 0.5  # of the lower of two modes
 
 
@@ -33,9 +32,9 @@ def water_threshold(scene: Scene) -> float:
     """Decibels below which the mean power of 5 x 5 pixels of an original is water's; or NaN.
 
     It is that of Otsu (1979, https://doi.org/10.1109/TSMC.1979.4310076), and NaN unless the scene
-    is bimodal: each class has 1 % of pixels, 70 % of the variance is between classes, and there
-    are half as many pixels at the threshold as at the lower class's or the higher class's mode.
-    Where little is water, it is therefore NaN; and it may separate other things than water.
+    is bimodal: each class has 1 % of pixels, and at the threshold there are less than half as many
+    of a level as at each class's mode. Where little is water, it is therefore NaN; and what it
+    separates is what is dark, water or not.
     """
     levels = _smoothed_db(scene, scene.decibels)[scene.valid]
     low = np.floor(levels.min() / _BIN_DB) * _BIN_DB
@@ -53,8 +52,7 @@ def water_threshold(scene: Scene) -> float:
     heights = np.convolve(counts, np.ones(_SMOOTHING), "same")
     valley = heights[best - 1 : best + 1].mean()
     modes = min(heights[:best].max(), heights[best:].max())
-    is_bimodal = between.max() > _LEAST_SHARE * levels.var() and valley < _HIGHEST_VALLEY * modes
-    return float(edges[best]) if is_bimodal else float("nan")
+    return float(edges[best]) if valley < _HIGHEST_VALLEY * modes else float("nan")
 
 
 def water_agreement(scene: Scene, decoded: NDArray[np.float32], threshold: float) -> float:

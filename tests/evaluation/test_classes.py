@@ -35,7 +35,7 @@ def test_of_two_levels_the_threshold_is_in_the_middle() -> None:
     decibels[:, :50] = -30
     scene = of(decibels)
     scene.decibels[:, 46:54] = np.nan  # what a boxcar mixes
-    assert water_threshold(scene) == pytest.approx(-20, abs=0.2)
+    assert water_threshold(scene) == pytest.approx(-20, abs=0.05)
 
 
 @pytest.mark.parametrize("looks", [1, 5, 50])

@@ -62,6 +62,14 @@ def test_the_ring_does_not_hold_the_target_itself() -> None:
     assert len(point_targets(of(decibels))) == 0
 
 
+def test_the_ring_begins_beyond_seven_by_seven() -> None:
+    """30 of its 72 pixels are bright; with those just within, more than half would be."""
+    decibels = np.full((11, 11), -10, np.float32)
+    decibels[:2] = decibels[9, :8] = decibels[2:9, 2:9] = 0
+    decibels[5, 5] = 6
+    assert len(point_targets(of(decibels))) == 1
+
+
 def test_no_target_is_near_a_border_or_an_invalid_pixel() -> None:
     decibels = np.full((60, 60), -10, np.float32)
     for row, column in [(4, 30), (30, 55), (20, 20), (40, 40), (5, 5)]:
@@ -110,6 +118,12 @@ def test_offsets_are_from_where_the_original_is_between_pixels() -> None:
     scene = of(points_db(0.25, 0))
     found = targets(scene, points_db(-0.25, 0), point_targets(scene))
     assert found.offset_pixels == pytest.approx(0.5, abs=1e-5)
+
+
+def test_a_peak_is_at_most_half_a_pixel_beyond_where_it_is_looked_for() -> None:
+    scene = of(points_db())
+    found = targets(scene, points_db(3, 0), point_targets(scene))
+    assert found.offset_pixels == pytest.approx(2.5, abs=1e-5)
 
 
 def test_lost_levels_are_found_where_the_target_is_now() -> None:
