@@ -4,7 +4,7 @@ import inspect
 import json
 import logging
 import os
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from fnmatch import fnmatch
 from importlib.metadata import version
 from pathlib import Path
@@ -43,23 +43,30 @@ def main(cfg: DictConfig) -> None:
     import torch
 
     from sar_codec.evaluation import plots
+    from sar_codec.evaluation.bits import summarise_bits
     from sar_codec.evaluation.contestants import contestants
-    from sar_codec.evaluation.measuring import measured, write_rows
+    from sar_codec.evaluation.measuring import measured
+    from sar_codec.evaluation.own import Own
     from sar_codec.evaluation.report import write_report
+    from sar_codec.evaluation.results import Results
+    from sar_codec.evaluation.rows import write_rows
     from sar_codec.evaluation.scenes import read_scenes
-    from sar_codec.evaluation.summary import as_json, as_markdown, summarise
+    from sar_codec.evaluation.summary import summarise
+    from sar_codec.evaluation.usage import usage
 
     settings = top_level(plain(cfg), Evaluation)
     run_dir = Path(HydraConfig.get().runtime.output_dir)
-    codecs, missing = contestants(settings.codecs, settings.checkpoint, settings.threads)
-    if settings.anchor not in codecs:
+    by_name, missing = contestants(settings.codecs, settings.checkpoint, settings.threads)
+    codecs = list(by_name.values())
+    if settings.anchor not in by_name:
         why = next((f" ({each})" for each in missing if each.startswith(settings.anchor)), "")
         raise UserError(
-            f"anchor={settings.anchor}: is none of {', '.join(codecs)}, which are compared{why}; "
+            f"anchor={settings.anchor}: is none of {', '.join(by_name)}, which are compared{why}; "
             "give one of these"
         )
     bands = bands_of(settings.data)
-    seen = seen_in_training(settings.checkpoint, bands)
+    models = {codec.model for codec in codecs if isinstance(codec, Own)}
+    seen = seen_in_training(models, bands)
     if seen:
         log.warning(
             "%d of %d bands are of folders that the model was trained on, so that figures of "
@@ -68,42 +75,41 @@ def main(cfg: DictConfig) -> None:
         )
     scenes = read_scenes(bands)
     torch.set_num_threads(settings.threads)
-    rows = list(measured(scenes, list(codecs.values())))
+    rows = list(measured(scenes, codecs))
     write_rows(rows, run_dir / "metrics.csv")
 
-    anchor = codecs[settings.anchor].name
-    summaries = summarise(rows, anchor, settings.seed)
+    anchor = by_name[settings.anchor].name
+    results = Results(
+        rows,
+        anchor,
+        len(scenes),
+        summarise(rows, anchor, settings.seed),
+        usage(rows),
+        summarise_bits(rows, "bounded", anchor, settings.seed),
+        summarise_bits(rows, "lossless", anchor, settings.seed),
+    )
     about: dict[str, Any] = {
         "program": f"sar_codec {version('sar_codec')}",
         "anchor": anchor,
         "threads": settings.threads,
-        "abouts": {codec.name: codec.about for codec in codecs.values()},
+        "abouts": {codec.name: codec.about for codec in codecs},
         "left_out": missing,
         "seen_in_training": seen,
         "windows_db": {f"{s.name} {s.band}": (s.low_db, s.high_db) for s in scenes},
     }
-    summary = json.dumps(as_json(summaries, **about), indent=2) + "\n"
-    table = as_markdown(summaries, anchor, len(scenes))
-    write_whole(run_dir / "summary.json", [summary.encode()])
-    write_whole(run_dir / "table.md", [table.encode()])
-    curves = {field: plots.png(rows, field) for field in plots.FIELDS}
-    for field, png in curves.items():
-        write_whole(run_dir / f"{field}.png", [png])
-    log.info("%d bands, %d files:\n%s", len(scenes), len(rows), table)
-    log.info("Coding some again, for the report")
-    write_report(
-        run_dir / "report.html",
-        scenes,
-        list(codecs.values()),
-        anchor,
-        rows,
-        summaries,
-        curves,
-        missing,
-        seen,
-        about["program"],
+    write_whole(
+        run_dir / "summary.json", [json.dumps(about | results.as_json(), indent=2).encode()]
     )
-    log.info("The report is %s", run_dir / "report.html")
+    tables = results.as_markdown()
+    write_whole(run_dir / "table.md", [tables.encode()])
+    curves = plots.pngs(rows)
+    for name, png in curves.items():
+        write_whole(run_dir / f"{name}.png", [png])
+    log.info("%d bands, %d files:\n%s", len(scenes), len(rows), tables)
+    log.info("Coding some again, for the report")
+    report = run_dir / "report.html"
+    write_report(report, scenes, codecs, results, curves, missing, seen, about["program"])
+    log.info("The report is %s", report)
 
 
 def bands_of(data: dict[str, Any]) -> list[Any]:
@@ -123,18 +129,17 @@ def bands_of(data: dict[str, Any]) -> list[Any]:
     return sources.reported_bands(**{name: given[name] for name in wanted if name in given})
 
 
-def seen_in_training(model: Path | None, bands: Sequence[Any]) -> list[str]:
+def seen_in_training(models: Iterable[Path], bands: Sequence[Any]) -> list[str]:
     """The names of bands that lie in folders which a model says it was trained on.
 
     Args:
-        model: a checkpoint or weights; None: those that come with the package.
+        models: checkpoints or weights.
         bands: of files.
     """
-    from sar_codec.networks import QUALITY
     from sar_codec.trained import load
 
-    sources = load(model or QUALITY).preprocessing.get("sources", [])
-    folders = [os.path.normpath(each["root"]) for each in sources if not each["val"]]
+    sources = [each for model in models for each in load(model).preprocessing.get("sources", [])]
+    folders = {os.path.normpath(each["root"]) for each in sources if not each["val"]}
     return [
         band.name
         for band in bands

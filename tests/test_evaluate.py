@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 from sar_codec.evaluate import main, seen_in_training
+from sar_codec.networks import BOUNDED, QUALITY
 
 RunProgram = Callable[..., tuple[int, str]]
 OWN = ["codecs=[ours,ours_least_db]", "anchor=ours_least_db"]
@@ -40,6 +41,30 @@ def test_the_whole_command_leaves_figures_tables_and_curves(
     assert (run / "rmse_db.png").read_bytes().startswith(b"\x89PNG")
 
 
+def test_codecs_of_all_kinds_have_tables_in_one_report(
+    run_program: RunProgram, folder: Path, tmp_path: Path
+) -> None:
+    data = [f"data.root={folder}", "data.quantity=db"]
+    codecs = ["codecs=[ours_bounded,lerc_zstd,ours_lossless,deflate]", "anchor=lerc_zstd"]
+    code, said = run_program(main, *codecs, *data, "hydra.run.dir=run")
+    assert code == 0, said
+    run = tmp_path / "run"
+    summary = json.loads((run / "summary.json").read_text())
+    ours, lerc = summary["bounded"]
+    assert ours["change"] is not None
+    assert lerc["change"] == 0
+    assert all(error <= float(bound) * 1.0005 for bound, error in ours["max_error_db"].items())
+    assert [each["codec"] for each in summary["lossless"]] == [
+        "ours, lossless",
+        "GeoTIFF, DEFLATE, lossless",
+    ]
+    assert summary["codecs"] == []
+    table = (run / "table.md").read_text()
+    assert "Within a largest error" in table
+    assert "Without loss" in table
+    assert "Side by side" not in (run / "report.html").read_text()
+
+
 @pytest.mark.parametrize(
     ("overrides", "word"),
     [
@@ -47,6 +72,8 @@ def test_the_whole_command_leaves_figures_tables_and_curves(
         (["codecs=[jpeg]"], "codecs="),
         (["codecs=[]"], "codecs="),
         (["codecs=[ours]"], "anchor=jpeg2000"),
+        (["codecs=[ours]", "anchor=ours", f"checkpoint={BOUNDED}"], "checkpoint="),
+        ([*OWN, "checkpoint=nowhere.pth"], "nowhere.pth"),
         (["threads=0"], "threads="),
         ([*OWN, "data.quantity=db"], "data.root is not set"),
         (["checkpont=x"], "checkpont"),
@@ -77,4 +104,5 @@ def test_what_the_model_was_trained_on_is_told() -> None:
         SimpleNamespace(name=path, path=path)
         for path in ("/a/s1sigma0_ghana/x.tif", "/a/s1rtc_1_2/deep/y.tif", "/a/s1grd_berlin/z.img")
     ]
-    assert seen_in_training(None, bands) == [bands[0].name, bands[1].name]
+    assert seen_in_training([QUALITY, BOUNDED], bands) == [bands[0].name, bands[1].name]
+    assert seen_in_training([], bands) == []

@@ -4,12 +4,13 @@ import logging
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
+from sar_codec.coding.decompressing import Bounded
 from sar_codec.errors import UserError
 from sar_codec.evaluation import bounded, integers, pictures, video
 from sar_codec.evaluation.codecs import Codec
 from sar_codec.evaluation.lossless import LosslessCodec
 from sar_codec.evaluation.own import OwnBounded, OwnCodec, OwnLossless
-from sar_codec.networks import BOUNDED, QUALITY
+from sar_codec.networks import BOUNDED, QUALITY, network_of
 
 log = logging.getLogger(__name__)
 
@@ -21,13 +22,23 @@ def contestants(
 
     Args:
         names: of codecs.
-        model: a checkpoint or weights of ours; None: those that come with the package.
+        model: a checkpoint or weights of ours, for the codecs of its kind; None, and for the
+            others: those that come with the package.
         threads: that each codec codes with.
 
     Raises:
-        UserError: a name is none or stands twice, or nothing is left to compare.
+        UserError: a name is none or stands twice, nothing is left to compare, or the model is none
+            that codes, or none that a codec of these names would use.
     """
-    path, path_of_bounded = model or QUALITY, model or BOUNDED
+    path, path_of_bounded = QUALITY, BOUNDED
+    if model is not None:
+        is_bounded = isinstance(network_of(model), Bounded)
+        path, path_of_bounded = (path, model) if is_bounded else (model, path_of_bounded)
+        users = ("ours_bounded", "ours_lossless") if is_bounded else ("ours", "ours_least_db")
+        if not set(users) & set(names):
+            raise UserError(
+                f"checkpoint={model}: is for {' and '.join(users)}; add one of these to codecs"
+            )
     makers: dict[str, Callable[[], Codec]] = {
         "ours": lambda: OwnCodec(path, True, threads),
         "ours_least_db": lambda: OwnCodec(path, False, threads),

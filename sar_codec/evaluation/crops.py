@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from sar_codec.evaluation.codecs import Codec
-from sar_codec.evaluation.measuring import Row
+from sar_codec.evaluation.rows import Row
 from sar_codec.evaluation.scenes import Scene
 
 SIDE = 192  # pixels

@@ -1,85 +1,54 @@
 """Every codec on every scene: what it takes, loses and costs."""
 
-import csv
-import io
 import logging
 import time
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from itertools import zip_longest
-from pathlib import Path
 from typing import NamedTuple, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 
 from sar_codec.errors import UserError
+from sar_codec.evaluation.classes import (
+    BandRatio,
+    band_ratio_bias,
+    kind_of,
+    water_agreement,
+    water_threshold,
+)
 from sar_codec.evaluation.codecs import Codec
 from sar_codec.evaluation.distortion import distortion
 from sar_codec.evaluation.radiometry import bias
-from sar_codec.evaluation.ratio import mean_ratio
+from sar_codec.evaluation.ratio import ratio
+from sar_codec.evaluation.rows import Row
 from sar_codec.evaluation.scenes import Scene
 from sar_codec.evaluation.speckle import homogeneous_blocks, speckle
-from sar_codec.files import write_whole
+from sar_codec.evaluation.targets import point_targets, targets
 
 log = logging.getLogger(__name__)
 
 Result = TypeVar("Result")
 
 
-class Row(NamedTuple):
-    """One codec at one setting on one band of one scene; a line of metrics.csv.
+class _Original(NamedTuple):
+    """A scene, and what is found in it to be measured."""
 
-    Attributes:
-        scene: its name.
-        band: of it.
-        place: the ground that it shows.
-        codec: the codec's name.
-        setting: of the codec; a quality, or a quantiser with its sign changed.
-        pixels: that are valid.
-        size: bytes.
-        bits_per_pixel: of valid pixels.
-        rmse_db: and the following, see `distortion.Distortion`.
-        max_error_db: likewise.
-        psnr_db: likewise.
-        ssim: likewise.
-        bias_db: and the following, see `radiometry.Bias`.
-        block_bias_db: likewise.
-        largest_block_bias_db: likewise.
-        dark_bias_db: likewise.
-        middle_bias_db: likewise.
-        bright_bias_db: likewise.
-        looks_before: of the original, see `speckle.Speckle`.
-        looks_after: of the decoded.
-        correlation_before: likewise.
-        correlation_after: likewise.
-        mean_ratio: of original over decoded power.
-        encoding_seconds: of all threads together by the clock.
-        decoding_seconds: likewise.
-    """
+    scene: Scene
+    kind: str
+    homogeneous: NDArray[np.int64]
+    targets: NDArray[np.int64]
+    water_db: float
 
-    scene: str
-    band: str
-    place: str
-    codec: str
-    setting: float
-    pixels: int
+    @classmethod
+    def of(cls, scene: Scene) -> "_Original":
+        found = homogeneous_blocks(scene), point_targets(scene), water_threshold(scene)
+        return cls(scene, kind_of(scene), *found)
+
+
+class _Coded(NamedTuple):
     size: int
-    bits_per_pixel: float
-    rmse_db: float
-    max_error_db: float
-    psnr_db: float
-    ssim: float
-    bias_db: float
-    block_bias_db: float
-    largest_block_bias_db: float
-    dark_bias_db: float
-    middle_bias_db: float
-    bright_bias_db: float
-    looks_before: float
-    looks_after: float
-    correlation_before: float
-    correlation_after: float
-    mean_ratio: float
+    decoded: NDArray[np.float32]
     encoding_seconds: float
     decoding_seconds: float
 
@@ -87,38 +56,35 @@ class Row(NamedTuple):
 def measured(scenes: Sequence[Scene], codecs: Sequence[Codec]) -> Iterator[Row]:
     """Rows of all scenes, all codecs in turn at a setting each, so that they have the same clock.
 
-    Each codec is called once before, uncounted.
+    Each codec is called once before, uncounted. Bands of a scene are coded one by one.
 
     Raises:
         UserError: a codec does not give back all valid pixels.
     """
     for codec in codecs:
         codec.decode(codec.encode(scenes[0], codec.settings[0]), scenes[0])
-    for number, scene in enumerate(scenes, 1):
-        log.info("%d of %d: %s %s", number, len(scenes), scene.name, scene.band)
-        corners = homogeneous_blocks(scene)
+    images: dict[tuple[str, str], list[Scene]] = {}
+    for scene in scenes:
+        images.setdefault((scene.place, scene.name), []).append(scene)
+    for number, ((_, name), bands) in enumerate(images.items(), 1):
+        log.info("%d of %d: %s %s", number, len(images), name, ", ".join(b.band for b in bands))
+        originals = [_Original.of(band) for band in bands]
         for settings in zip_longest(*(codec.settings for codec in codecs)):
             for codec, setting in zip(codecs, settings, strict=True):
                 if setting is not None:
-                    yield _measured(scene, codec, setting, corners)
+                    yield from _measured(originals, codec, setting)
 
 
-def write_rows(rows: Iterable[Row], path: Path) -> None:
-    """Writes a .csv with a line a row.
-
-    Raises:
-        UserError: it cannot be written.
-    """
-    text = io.StringIO()
-    writer = csv.writer(text, lineterminator="\n")
-    writer.writerow(Row._fields)
-    writer.writerows(
-        [f"{each:.6g}" if isinstance(each, float) else each for each in row] for row in rows
-    )
-    write_whole(path, [text.getvalue().encode()])
+def _measured(originals: Sequence[_Original], codec: Codec, setting: float) -> list[Row]:
+    coded = [_coded(original.scene, codec, setting) for original in originals]
+    of_bands = _band_ratio([each.scene for each in originals], [each.decoded for each in coded])
+    return [
+        _row(original, codec, setting, each, of_bands)
+        for original, each in zip(originals, coded, strict=True)
+    ]
 
 
-def _measured(scene: Scene, codec: Codec, setting: float, corners: NDArray[np.int64]) -> Row:
+def _coded(scene: Scene, codec: Codec, setting: float) -> _Coded:
     data, encoding_seconds = _timed(lambda: codec.encode(scene, setting))
     decoded, decoding_seconds = _timed(lambda: codec.decode(data, scene))
     if decoded.shape != scene.decibels.shape or not np.isfinite(decoded[scene.valid]).all():
@@ -126,25 +92,51 @@ def _measured(scene: Scene, codec: Codec, setting: float, corners: NDArray[np.in
             f"{codec.name} at {setting:g} on {scene.name} {scene.band}: valid pixels are missing "
             "from what it decodes to; leave it out of codecs"
         )
-    before, after = speckle(scene.decibels, corners), speckle(decoded, corners)
+    return _Coded(len(data), decoded, encoding_seconds, decoding_seconds)
+
+
+def _band_ratio(scenes: Sequence[Scene], decoded: Sequence[NDArray[np.float32]]) -> BandRatio:
+    """Of two bands that show the same pixels, that of the same polarisations (VV, HH) first."""
+    pairs = sorted(zip(scenes, decoded, strict=True), key=lambda pair: pair[0].is_cross_polarised)
+    if len(pairs) == 2:
+        (first, first_decoded), (second, second_decoded) = pairs
+        if first.decibels.shape == second.decibels.shape and (first.valid & second.valid).any():
+            return band_ratio_bias(first, first_decoded, second, second_decoded)
+    return BandRatio(float("nan"), float("nan"))
+
+
+def _row(
+    original: _Original, codec: Codec, setting: float, coded: _Coded, of_bands: BandRatio
+) -> Row:
+    scene, decoded = original.scene, coded.decoded
+    before, after = (speckle(each, original.homogeneous) for each in (scene.decibels, decoded))
+    at_targets = targets(scene, decoded, original.targets)
     return Row(
         scene.name,
         scene.band,
         scene.place,
+        original.kind,
         codec.name,
+        codec.mode,
         setting,
         scene.pixels,
-        len(data),
-        8 * len(data) / scene.pixels,
+        coded.size,
+        8 * coded.size / scene.pixels,
         *distortion(scene, decoded),
         *bias(scene, decoded),
         before.looks,
         after.looks,
         before.correlation,
         after.correlation,
-        mean_ratio(scene, decoded),
-        encoding_seconds,
-        decoding_seconds,
+        *ratio(scene, decoded),
+        at_targets.number,
+        at_targets.peak_loss_db,
+        at_targets.largest_peak_loss_db,
+        at_targets.offset_pixels,
+        water_agreement(scene, decoded, original.water_db),
+        *of_bands,
+        coded.encoding_seconds,
+        coded.decoding_seconds,
     )
 
 

@@ -160,6 +160,9 @@ class OwnLossless:
         return from_digital_numbers(_pixels_of(data, self.model, self.threads))
 
 
+Own = OwnCodec | OwnBounded | OwnLossless
+
+
 def _file_of(source: ArraySource, quantity: Quantity, wanted: Wanted) -> bytes:
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "scene.sarc"

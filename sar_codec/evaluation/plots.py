@@ -5,7 +5,8 @@ import warnings
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from sar_codec.evaluation.measuring import Row
+from sar_codec.evaluation.rows import Row
+from sar_codec.evaluation.usage import averaged_by_kind
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -23,6 +24,18 @@ _AXES = {
 }
 FIELDS = tuple(_AXES)
 """What can be drawn over the rate."""
+
+
+def pngs(rows: Sequence[Row]) -> dict[str, bytes]:
+    """PNGs by their names, of codecs whose settings are qualities.
+
+    Each of `FIELDS` with a panel a band, and the error with a panel a kind of scene.
+    """
+    curves = [row for row in rows if row.mode == "rate"]
+    if not curves:
+        return {}
+    by_kind = png(averaged_by_kind(curves), "rmse_db")
+    return {"rmse_db_by_kind": by_kind} | {field: png(curves, field) for field in FIELDS}
 
 
 def png(rows: Sequence[Row], field: str) -> bytes:

@@ -40,9 +40,9 @@ def bias(scene: Scene, decoded: NDArray[np.float32]) -> Bias:
         np.where(scene.valid, power(np.where(scene.valid, each, 0)), 0)
         for each in (scene.decibels, decoded)
     )
-    sums, counts = _block_sums(before), _block_sums(scene.valid.astype(np.float64))
+    sums, counts = block_sums(before), block_sums(scene.valid.astype(np.float64))
     enough = counts >= max(counts.max() / 2, 1)
-    ratios_db = 10 * np.log10(_block_sums(after)[enough] / sums[enough])
+    ratios_db = 10 * np.log10(block_sums(after)[enough] / sums[enough])
     order = np.argsort(sums[enough] / counts[enough])
     thirds = [float(ratios_db[part].mean()) for part in np.array_split(order, 3) if len(part)]
     thirds += [float("nan")] * (3 - len(thirds))
@@ -55,8 +55,11 @@ def power(decibels: NDArray[np.float32]) -> NDArray[np.float64]:
     return np.power(10, decibels.astype(np.float64) / 10)
 
 
-def _block_sums(values: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Sums over whole blocks, in no particular order; of a smaller side, over all of it."""
+def block_sums(values: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Sums over whole blocks, in no particular order, of an image `(height, width)`: `(N,)`.
+
+    They begin at half a block from the corner, where there is room; of a smaller side, over all.
+    """
     rows, columns = (min(BLOCK, side) for side in values.shape)
     top, left = (BLOCK // 2 if side >= 2 * BLOCK else 0 for side in values.shape)
     down, across = (values.shape[0] - top) // rows, (values.shape[1] - left) // columns

@@ -1,23 +1,23 @@
 """The report: a page that holds all that it shows, for a screen, a telephone or paper."""
 
 import base64
-import math
 from collections.abc import Iterable, Mapping, Sequence
 from html import escape
 from pathlib import Path
-from statistics import median
 from typing import Any
 
 from sar_codec.evaluation.codecs import Codec
 from sar_codec.evaluation.crops import RATIO_DB, crops, middle, one_of_each_place, shown
 from sar_codec.evaluation.distortion import distortion
-from sar_codec.evaluation.measuring import Row
 from sar_codec.evaluation.radiometry import bias
+from sar_codec.evaluation.results import TITLES, Results
+from sar_codec.evaluation.rows import Row
 from sar_codec.evaluation.scenes import Scene
-from sar_codec.evaluation.summary import FAITHFUL_FROM, CodecSummary, cells
+from sar_codec.evaluation.summary import FAITHFUL_FROM
+from sar_codec.evaluation.usage import RATE
+from sar_codec.evaluation.verdict import verdict
 from sar_codec.files import write_whole
 
-CROPS_AT = 0.5  # bits a pixel
 _PLACES = 3  # that crops are shown of
 _STYLE = """
 body{font:16px/1.5 system-ui,sans-serif;max-width:72rem;margin:2rem auto;padding:0 1rem;color:#111}
@@ -33,6 +33,8 @@ dt{font-weight:600}dd{margin:0 0 .5rem;font-size:.85rem;overflow-wrap:anywhere}
 table{font-size:8px}.crops{grid-template-columns:repeat(5,1fr)}}
 """
 _CURVES = {
+    "rmse_db_by_kind": "Error in decibels by kind of scene, by how much the mean power of 24 x 24 "
+    "pixels varies: below 1 dB, below 2.5 dB, and above. Means over bands, setting by setting.",
     "rmse_db": "Error in decibels to the noisy original: lower is better.",
     "ssim": "Structural similarity of decibels over the scene's window: higher is better.",
     "bias_db": "Mean linear power, decoded over original: 0 is right.",
@@ -45,9 +47,7 @@ def write_report(
     path: Path,
     scenes: Sequence[Scene],
     codecs: Sequence[Codec],
-    anchor: str,
-    rows: Sequence[Row],
-    summaries: Sequence[CodecSummary],
+    results: Results,
     curves: Mapping[str, bytes],
     left_out: Sequence[str],
     seen: Sequence[str],
@@ -59,10 +59,8 @@ def write_report(
         path: of the page.
         scenes: that were coded.
         codecs: that coded them.
-        anchor: the codec that all are compared with.
-        rows: all that was measured.
-        summaries: of the codecs.
-        curves: PNGs by what they show, of `plots.FIELDS`.
+        results: of all that was measured.
+        curves: PNGs by what they show, see `plots.pngs`.
         left_out: a line of each codec that is not installed.
         seen: bands that our model was trained on.
         program: that made the page, and its version.
@@ -70,43 +68,35 @@ def write_report(
     Raises:
         UserError: it cannot be written.
     """
+    side_by_side = [each for each in codecs if each.mode == "rate"]
     parts = [
         "<h1>Rate and distortion on SAR scenes</h1>",
         _text(f"{len(scenes)} bands of {len({each.place for each in scenes})} places, {program}."),
         *(_text(f"Our model was trained on this folder: {each}.") for each in seen),
         "<h2>What it does to radiometry</h2>",
-        *map(_text, verdict(rows, summaries)),
+        *map(_text, verdict(results)),
         _text(
             "Codecs of integers lose some power before they code: what lies beyond the window, "
             "bright targets above all, is clipped. How much that is alone stands at the end."
         ),
-        "<h2>Figures</h2>",
-        _table(cells(summaries, anchor, len(scenes))),
-        _text(
-            "Percentages are rates at the same RMSE in dB, relative to those of "
-            f"{anchor}, where both reach it (Bjontegaard, PCHIP; 95 % by a bootstrap over "
-            "places, of which few make a rough interval), and over what all codecs reach, so that "
-            "they can be compared among each other; then at rates of it one by one. "
-            f"Biases are the worst of any band and setting of {FAITHFUL_FROM:g} bits a pixel and "
-            "above: of a mean over blocks, and of one block."
-        ),
         *(
-            f"<h3>{escape(_CURVES[field])}</h3>{_image(png, field)}"
-            for field, png in curves.items()
+            f"<h2>{escape(title)}</h2>{_table(lines)}{_text(_notes(results.anchor)[title])}"
+            for title, lines in results.tables().items()
         ),
-        f"<h2>Speckle at about {CROPS_AT:g} bits a pixel</h2>",
-        _table(_speckle(rows)),
-        _text(
-            "Medians over homogeneous blocks. More looks than before are no gain: the measured "
-            "values were smoothed, by nobody's choice of filter, and are lost. What to smooth is "
-            "for who uses the data to say."
-        ),
-        f"<h2>Side by side at about {CROPS_AT:g} bits a pixel</h2>",
-        _text(f"Below each, original over decoded: black -{RATIO_DB:g} dB, white {RATIO_DB:g} dB."),
-        *(_crops(scene, codecs, rows) for scene in one_of_each_place(scenes, _PLACES)),
-        "<h2>How it was made</h2>",
-        _settings(scenes, codecs, left_out),
+        *(f"<h3>{escape(_CURVES[name])}</h3>{_image(png, name)}" for name, png in curves.items()),
     ]
+    if side_by_side:
+        parts += [
+            f"<h2>Side by side at about {RATE:g} bits a pixel</h2>",
+            _text(
+                f"Below each, original over decoded: black -{RATIO_DB:g} dB, white {RATIO_DB:g} dB."
+            ),
+            *(
+                _crops(scene, side_by_side, results.rows)
+                for scene in one_of_each_place(scenes, _PLACES)
+            ),
+        ]
+    parts += ["<h2>How it was made</h2>", _settings(scenes, codecs, left_out)]
     page = (
         '<!doctype html><html lang="en"><meta charset="utf-8">'
         '<meta name="viewport" content="width=device-width,initial-scale=1">'
@@ -115,56 +105,33 @@ def write_report(
     write_whole(path, [page.encode()])
 
 
-def verdict(rows: Sequence[Row], summaries: Sequence[CodecSummary]) -> list[str]:
-    """A sentence or two of each codec."""
-    found = []
-    for each in summaries:
-        mine = [row for row in rows if row.codec == each.codec]
-        if each.bias_db is None or each.largest_block_bias_db is None:
-            found.append(f"{each.codec}: never took {FAITHFUL_FROM:g} bits a pixel.")
-            continue
-        kept = abs(each.bias_db) <= 0.1 and each.largest_block_bias_db <= 0.3
-        lowest = min(mine, key=lambda row: row.bits_per_pixel)
-        found.append(
-            f"{each.codec}: from {FAITHFUL_FROM:g} bits a pixel on, means of power are "
-            f"{'kept' if kept else 'not kept'} (within 0.1 dB on average and 0.3 dB in any block): "
-            f"off by {each.bias_db:+.2f} dB at the worst setting, {each.largest_block_bias_db:.2f} "
-            f"dB in the worst block. At its lowest rate, {lowest.bits_per_pixel:.3f}, it is "
-            f"{lowest.bias_db:+.2f} dB off on {lowest.scene} {lowest.band}."
-        )
-    return found
-
-
-def _speckle(rows: Sequence[Row]) -> list[list[str]]:
-    table = [["codec", "bits a pixel", "looks", "of", "lag-1 correlation", "of", "mean ratio"]]
-    for codec in dict.fromkeys(row.codec for row in rows):
-        near: dict[tuple[str, str], Row] = {}
-        for row in rows:
-            image = row.scene, row.band
-            if row.codec == codec and _off(row) < (_off(near[image]) if image in near else 1):
-                near[image] = row
-        chosen = list(near.values())
-        if chosen:
-            values = [
-                median(getattr(row, field) for row in chosen)
-                for field in (
-                    *("bits_per_pixel", "looks_after", "looks_before", "correlation_after"),
-                    *("correlation_before", "mean_ratio"),
-                )
-            ]
-            table.append([codec, *(f"{value:.3g}" for value in values)])
-    return table
-
-
-def _off(row: Row) -> float:
-    """How far from the rate of the crops; a factor of e is 1."""
-    return abs(math.log(row.bits_per_pixel / CROPS_AT))
+def _notes(anchor: str) -> dict[str, str]:
+    """What there is to say of tables, by their titles."""
+    return {
+        TITLES["rate"]: "Percentages are rates at the same RMSE in dB, relative to those of "
+        f"{anchor}, where both reach it (Bjontegaard, PCHIP; 95 % by a bootstrap over "
+        "places, of which few make a rough interval), and over what all codecs reach, so that "
+        "they can be compared among each other; then at rates of it one by one. "
+        f"Biases are the worst of any band and setting of {FAITHFUL_FROM:g} bits a pixel and "
+        "above: of a mean over blocks, and of one block.",
+        TITLES["usage"]: "Medians over bands. Looks and correlation are those of homogeneous "
+        "blocks: more looks than before are no gain, the measured values were smoothed, by "
+        "nobody's choice of filter, and are lost. What to smooth is for who uses the data to say. "
+        "The ratio image is original over decoded power; its structure is 0 where only noise was "
+        "taken, whatever the amount. Peaks of point targets: original minus decoded, and how far "
+        "they moved. VV/VH is of blocks of 64 x 64 pixels. Water is what lies below a threshold "
+        "that parts the scene's two modes; few scenes have these.",
+        TITLES["bounded"]: "Of the bound: the largest error that any pixel had. Block bias: of the "
+        "mean over blocks, the worst of any band and bound.",
+        TITLES["lossless"]: "Of amplitudes as integers of 16 bits, as Sentinel-1 products have "
+        "them.",
+    }
 
 
 def _crops(scene: Scene, codecs: Sequence[Codec], rows: Sequence[Row]) -> str:
     original = shown(middle(scene.filled), scene.low_db, scene.high_db)
     figures = [_figure("original", [original])]
-    for each in crops(scene, codecs, rows, CROPS_AT):
+    for each in crops(scene, codecs, rows, RATE):
         caption = f"{each.codec}, {each.bits_per_pixel:.3f}"
         figures.append(_figure(caption, [each.image, each.ratio]))
     title = f"<h3>{escape(scene.name)} {escape(scene.band)}</h3>"

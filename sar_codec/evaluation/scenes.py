@@ -51,6 +51,11 @@ class Scene:
         return int(self.valid.sum())
 
     @property
+    def is_cross_polarised(self) -> bool:
+        """Whether its band is VH or HV."""
+        return self.band in ("VH", "HV")
+
+    @property
     def range_db(self) -> float:
         return self.high_db - self.low_db
 

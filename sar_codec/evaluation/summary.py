@@ -3,12 +3,11 @@
 import math
 from collections import defaultdict
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from statistics import fmean, median
-from typing import Any
 
 from sar_codec.evaluation.bd_rate import Curve, bd_rate, interval, saving_at
-from sar_codec.evaluation.measuring import Row
+from sar_codec.evaluation.rows import Row
 
 RATES = (0.1, 0.25, 0.5, 1.0, 2.0)
 """Bits a pixel at which codecs are compared one by one."""
@@ -47,13 +46,14 @@ class CodecSummary:
 
 
 def summarise(rows: Sequence[Row], anchor: str, seed: int) -> list[CodecSummary]:
-    """A summary of each codec, in order of the rows.
+    """A summary of each codec whose settings are qualities, in order of the rows.
 
     Args:
-        rows: of several codecs.
-        anchor: the codec that all are compared with.
+        rows: of several codecs, of any modes.
+        anchor: the codec that all are compared with; if it is of another mode, none is.
         seed: of the bootstrap.
     """
+    rows = [row for row in rows if row.mode == "rate"]
     curves = curves_of(rows)
     return [
         _summary(codec, curves, [row for row in rows if row.codec == codec], anchor, seed)
@@ -88,9 +88,10 @@ def _summary(
         found = defaultdict(list)
         for image, curve in curves[codec].items():
             every = [each[image] for each in curves.values()]
-            value = measure(curves[anchor][image], curve, every)
-            if not math.isnan(value):
-                found[image[0]].append(value)
+            if anchor in curves:
+                value = measure(curves[anchor][image], curve, every)
+                if not math.isnan(value):
+                    found[image[0]].append(value)
         return found
 
     rates = compared(lambda a, b, _: bd_rate(a, b))
@@ -105,8 +106,8 @@ def _summary(
         tuple(map(_mean, savings)),
         max((row.block_bias_db for row in faithful), key=abs, default=None),
         max((row.largest_block_bias_db for row in faithful), default=None),
-        _speed(rows, "encoding_seconds"),
-        _speed(rows, "decoding_seconds"),
+        speed(rows, "encoding_seconds"),
+        speed(rows, "decoding_seconds"),
     )
 
 
@@ -114,19 +115,9 @@ def _mean(values: dict[str, list[float]]) -> float | None:
     return fmean(each for one in values.values() for each in one) if values else None
 
 
-def _speed(rows: Sequence[Row], field: str) -> float:
+def speed(rows: Sequence[Row], field: str) -> float:
+    """Mpx/s, the median; by the seconds that a field has."""
     return median(row.pixels / 1e6 / max(getattr(row, field), 1e-9) for row in rows)
-
-
-def as_json(summaries: Sequence[CodecSummary], **about: Any) -> dict[str, Any]:
-    """What summary.json holds."""
-    return about | {"rates": RATES, "codecs": [asdict(each) for each in summaries]}
-
-
-def as_markdown(summaries: Sequence[CodecSummary], anchor: str, images: int) -> str:
-    """A table to be pasted into a README."""
-    head, *lines = cells(summaries, anchor, images)
-    return "".join(f"| {' | '.join(each)} |\n" for each in (head, ["---"] * len(head), *lines))
 
 
 def cells(summaries: Sequence[CodecSummary], anchor: str, images: int) -> list[list[str]]:
@@ -135,8 +126,6 @@ def cells(summaries: Sequence[CodecSummary], anchor: str, images: int) -> list[l
     Args:
         summaries: of codecs.
         anchor: the codec that all are compared with.
-        bd_rate_of_all: as `bd_rate`, over no more than the qualities that all codecs reach: among
-            codecs, only this compares like with like.
         images: bands that there are.
     """
     head = [
@@ -150,29 +139,31 @@ def cells(summaries: Sequence[CodecSummary], anchor: str, images: int) -> list[l
     ]
     lines = [head]
     for each in summaries:
-        bd = _percent(each.bd_rate)
+        bd = percent(each.bd_rate)
         if each.bd_interval and each.codec != anchor:
-            bd += f" ({_percent(each.bd_interval[0])} to {_percent(each.bd_interval[1])})"
+            bd += f" ({percent(each.bd_interval[0])} to {percent(each.bd_interval[1])})"
         if each.images < images:
             bd += f", {each.images} of {images} bands"
         lines.append(
             [
                 each.codec,
                 bd,
-                _percent(each.bd_rate_of_all),
-                *map(_percent, each.savings),
-                _decibels(each.bias_db, "+.2f"),
-                _decibels(each.largest_block_bias_db, ".2f"),
+                percent(each.bd_rate_of_all),
+                *map(percent, each.savings),
+                decibels(each.bias_db, "+.2f"),
+                decibels(each.largest_block_bias_db, ".2f"),
                 f"{each.encoding_speed:.3g} / {each.decoding_speed:.3g} Mpx/s",
             ]
         )
     return lines
 
 
-def _percent(value: float | None) -> str:
+def percent(value: float | None) -> str:
+    """A share, as a change; nothing for None."""
     # Adding 0 takes the sign off a zero.
     return "" if value is None else f"{round(100 * value, 1) + 0.0:+.1f} %"
 
 
-def _decibels(value: float | None, form: str) -> str:
+def decibels(value: float | None, form: str) -> str:
+    """A value in a form that `format` knows; nothing for None."""
     return "" if value is None else f"{value:{form}} dB"

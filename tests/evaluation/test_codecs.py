@@ -14,7 +14,7 @@ from sar_codec.evaluation.contestants import contestants
 from sar_codec.evaluation.distortion import distortion
 from sar_codec.evaluation.own import OwnCodec
 from sar_codec.evaluation.scenes import Scene, make_scene
-from sar_codec.networks import QUALITY
+from sar_codec.networks import BOUNDED, QUALITY
 
 Speckled = Callable[..., NDArray[np.float32]]
 PEERS = ["jpeg2000", "jpegxl", "avif12", "avif10", "hevc12", "vvc10"]
@@ -102,7 +102,14 @@ def test_a_failure_of_ffmpeg_shows_what_it_said() -> None:
         frame.encode(np.zeros((8, 8), np.uint16), 1)
 
 
-def test_a_model_that_does_not_exist_is_refused(scene: Scene) -> None:
-    codecs, _ = contestants(["ours"], Path("nowhere.safetensors"), 1)
+def test_a_model_that_does_not_exist_is_refused() -> None:
     with pytest.raises(UserError, match="no such file"):
-        codecs["ours"].encode(scene, 5)
+        contestants(["ours"], Path("nowhere.safetensors"), 1)
+
+
+def test_a_model_is_for_the_codecs_of_its_kind() -> None:
+    names = ["ours", "ours_bounded", "ours_lossless"]
+    codecs, _ = contestants(names, BOUNDED, 1)
+    assert [codecs[name].model for name in names] == [QUALITY, BOUNDED, BOUNDED]
+    with pytest.raises(UserError, match="is for ours_bounded and ours_lossless"):
+        contestants(["ours"], BOUNDED, 1)

@@ -11,9 +11,10 @@ from offsetting import Offsetting
 
 from sar_codec.errors import UserError
 from sar_codec.evaluation import plots
-from sar_codec.evaluation.measuring import Row, measured, write_rows
+from sar_codec.evaluation.measuring import measured
+from sar_codec.evaluation.rows import Row, write_rows
 from sar_codec.evaluation.scenes import Scene
-from sar_codec.evaluation.summary import as_markdown, curves_of, summarise
+from sar_codec.evaluation.summary import cells, curves_of, summarise
 
 
 class Forgetful(Offsetting):
@@ -82,12 +83,37 @@ def test_biases_are_of_half_a_bit_and_more(rows: Sequence[Row], scene: Scene) ->
 
 
 def test_the_table_has_a_line_a_codec(rows: Sequence[Row]) -> None:
-    lines = as_markdown(summarise(rows, "a", seed=0), "a", 1).splitlines()
-    assert len(lines) == 2 + 3
-    assert len({line.count("|") for line in lines}) == 1
-    assert "-0.0" not in lines[2]
-    assert "-50." in lines[3] or "-49." in lines[3]
-    assert "0 of 1 bands" in lines[4]
+    lines = cells(summarise(rows, "a", seed=0), "a", 1)
+    assert len(lines) == 1 + 3
+    assert len({len(line) for line in lines}) == 1
+    assert lines[1][1] == "+0.0 %"
+    assert lines[2][1].startswith(("-50.", "-49."))
+    assert lines[3][1].endswith("0 of 1 bands")
+
+
+def test_without_the_anchor_nothing_is_compared(rows: Sequence[Row]) -> None:
+    (found, *_) = summarise(rows, "of another mode", seed=0)
+    assert found.bd_rate is None
+    assert found.bias_db is not None
+
+
+def test_two_bands_of_a_scene_have_a_ratio(scene: Scene) -> None:
+    cross = Scene(scene.name, "VH", scene.place, scene.decibels - 7, -40, 0)
+    elsewhere = Scene("elsewhere", "VV", scene.place, scene.decibels, -40, 0)
+
+    class Uneven(Offsetting):
+        def decode(self, data: bytes, scene: Scene) -> NDArray[np.float32]:
+            return scene.decibels + np.float32(0.3 if scene.band == "VV" else -0.2)
+
+    rows = list(measured([cross, scene, elsewhere], [Uneven("a", 1, (8,))]))
+    assert [(row.scene, row.band) for row in rows] == [
+        ("somewhere", "VH"),
+        ("somewhere", "VV"),
+        ("elsewhere", "VV"),
+    ]
+    assert [row.band_ratio_bias_db for row in rows[:2]] == pytest.approx([0.5, 0.5], abs=1e-4)
+    assert np.isnan(rows[2].band_ratio_bias_db)
+    assert {row.kind for row in rows} == {"strongly varied"}
 
 
 def test_curves_are_of_bands(rows: Sequence[Row]) -> None:

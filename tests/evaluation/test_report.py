@@ -14,18 +14,29 @@ from offsetting import Offsetting
 from PIL import Image
 
 from sar_codec.evaluation import plots
+from sar_codec.evaluation.bits import summarise_bits
 from sar_codec.evaluation.crops import SIDE, crops, middle, one_of_each_place, setting_for, shown
-from sar_codec.evaluation.measuring import Row, measured
-from sar_codec.evaluation.report import verdict, write_report
+from sar_codec.evaluation.measuring import measured
+from sar_codec.evaluation.report import write_report
+from sar_codec.evaluation.results import Results
+from sar_codec.evaluation.rows import Row
 from sar_codec.evaluation.scenes import Scene
 from sar_codec.evaluation.summary import summarise
+from sar_codec.evaluation.usage import usage
+from sar_codec.evaluation.verdict import verdict
 
-CODECS = [Offsetting("a <b>", 2), Offsetting("c", 1, (4, 8, 16))]
+BOUNDED = [Offsetting("within", 1, (8, 16), mode="bounded")]
+CODECS = [Offsetting("a <b>", 2), Offsetting("c", 1, (4, 8, 16)), *BOUNDED]
 
 
 @pytest.fixture
 def rows(scene: Scene) -> list[Row]:
     return list(measured([scene], CODECS))
+
+
+def results_of(rows: Sequence[Row]) -> Results:
+    bounded, lossless = (summarise_bits(rows, mode, "a <b>", 0) for mode in ("bounded", "lossless"))
+    return Results(rows, "a <b>", 1, summarise(rows, "a <b>", 0), usage(rows), bounded, lossless)
 
 
 class Balanced(HTMLParser):
@@ -50,13 +61,10 @@ class Balanced(HTMLParser):
 
 
 def test_the_page_holds_all_that_it_shows(scene: Scene, rows: list[Row], tmp_path: Path) -> None:
-    summaries = summarise(rows, CODECS[0].name, seed=0)
     curves = {"rmse_db": shown(scene.filled, -30, 0)}
     left_out = ["vvc10: it is & missing"]
     path = tmp_path / "report.html"
-    write_report(
-        path, [scene], CODECS, "a <b>", rows, summaries, curves, left_out, ["lake"], "sar_codec 0"
-    )
+    write_report(path, [scene], CODECS, results_of(rows), curves, left_out, ["lake"], "sar_codec 0")
     page = Balanced()
     page.feed(path.read_text())
     assert page.open == []
@@ -66,7 +74,10 @@ def test_the_page_holds_all_that_it_shows(scene: Scene, rows: list[Row], tmp_pat
         "on this folder: lake",
         "vvc10: it is & missing",
         "somewhere VV",
-        "More looks",
+        "more looks",
+        "within: no pixel is off by more",
+        "within 8 dB",
+        "12.5 %",
         "-50.",
     ):
         assert expected in page.text
@@ -80,10 +91,30 @@ def test_the_verdict_says_who_keeps_power(rows: list[Row]) -> None:
     exact = [row._replace(largest_block_bias_db=0.0) for row in exact]
     small = [row._replace(codec="z", bits_per_pixel=0.1) for row in rows]
     every = [*loud, *exact, *small]
-    said = verdict(every, summarise(every, "x", seed=0))
+    every = [row for row in every if row.mode == "rate"]
+    said = verdict(results_of(every))
     assert "not kept" in said[0]
     assert "are kept" in said[1]
     assert "never took" in said[2]
+
+
+def test_the_verdict_tells_what_became_of_speckle_and_targets(rows: list[Row]) -> None:
+    near = rows[0]._replace(bits_per_pixel=0.5, looks_before=5.0, looks_after=9.0)
+    lost = near._replace(peak_loss_db=1.5, peak_offset_pixels=0.25)
+    (said,) = verdict(results_of([lost]))
+    assert "5 looks become 9: speckle is smoothed away, which is a loss." in said
+    assert "Peaks of point targets lose 1.50 dB and move 0.25 pixels." in said
+    (said,) = verdict(results_of([near._replace(looks_after=5.1, peak_loss_db=float("nan"))]))
+    assert "5 looks become 5.1." in said
+    assert "Peaks" not in said
+
+
+def test_the_verdict_says_whether_bounds_were_kept(rows: list[Row]) -> None:
+    bounded = [row for row in rows if row.mode == "bounded"]
+    (said,) = verdict(results_of(bounded))
+    assert "no pixel is off by more than asked for, the worst by 12.5 % of it" in said
+    (said,) = verdict(results_of([row._replace(max_error_db=17.0) for row in bounded]))
+    assert "some pixel is off" in said
 
 
 def test_crops_are_of_the_rate_asked_for(scene: Scene, rows: list[Row]) -> None:
@@ -119,10 +150,9 @@ def test_a_browser_shows_it_without_scrolling_sideways(
     chromium = shutil.which("chromium") or shutil.which("chromium-browser")
     if chromium is None:
         pytest.skip("chromium is not installed")
-    summaries = summarise(rows, "a <b>", seed=0)
     curves = {"rmse_db": plots.png(rows, "rmse_db")}
     page = tmp_path / "x.html"
-    write_report(page, [scene], CODECS, "a <b>", rows, summaries, curves, [], [], "sar_codec 0")
+    write_report(page, [scene], CODECS, results_of(rows), curves, [], [], "sar_codec 0")
     # In a frame, as the window itself is never that narrow.
     frame = tmp_path / "frame.html"
     frame.write_text(
