@@ -6,11 +6,8 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from sar_codec.entropy import lanes, range_coder, runs
-from sar_codec.entropy.tables import IntegerTables
+from sar_codec.entropy.tables import LARGEST_SYMBOL, IntegerTables
 from sar_codec.errors import UserError
-
-# Beyond any latent; keeps what is coded of an escape within its classes.
-LARGEST_SYMBOL = 2**29
 
 
 class SymbolEncoder:
@@ -85,18 +82,24 @@ class SymbolDecoder:
         _checked(runs.take(self._state, self._words, numbers.reshape(-1), columns, symbols))
         return torch.from_numpy(symbols).to(which.device).reshape(which.shape)
 
-    def take_lanes(self, tables: IntegerTables, scales: Tensor) -> Tensor:
-        """The points of symbols that were put in lanes: int64, in half steps; see `lanes.take`.
+    def take_lanes(
+        self, tables: IntegerTables, means: Tensor, indices: Tensor, length: int
+    ) -> Tensor:
+        """The values whose symbols were put in lanes: `search.Around.decoded`.
 
         Args:
             tables: those of the trellis's first quantiser, then as many of the second.
-            scales: the number of each symbol's table within these, int64, `(L, n)`.
+            means: as given to `search.quantised_around`, and so are the following.
+            indices: of scales.
+            length: of a lane.
         """
-        numbers = _numbers(scales)
-        points = np.empty(numbers.shape, np.int64)
+        mean, index = (
+            np.ascontiguousarray(each.cpu().numpy(), np.int32) for each in (means, indices)
+        )
+        decoded = np.empty(mean.shape, np.float64)
         columns = self._columns.of(tables)
-        _checked(lanes.take(self._state, self._words, numbers, columns, points))
-        return torch.from_numpy(points).to(scales.device)
+        _checked(lanes.decode(self._state, self._words, mean, index, length, columns, decoded))
+        return torch.from_numpy(decoded).to(means.device)
 
     def take_bits(self, bits: Tensor) -> Tensor:
         """The numbers that were put with so many bits: int64 of the same shape, `(N,)`."""

@@ -41,6 +41,7 @@ class CountedTables(nn.Module):
         self.register_buffer("table_of_entry", of_entry, persistent=False)
         self.register_buffer("reach", torch.tensor(REACHES), persistent=False)
         self._is_stale = True
+        self._made_prices: tuple[tuple[int, int], Prices] | None = None
         self._make_tables()
         self.register_state_dict_pre_hook(_with_tables_of_now)
         self.register_load_state_dict_post_hook(_with_tables_of_then)
@@ -68,10 +69,15 @@ class CountedTables(nn.Module):
         return self.made_tables.priced(symbols, which, -self._shares().double().log2())
 
     def prices(self) -> Prices:
-        """What symbols of each scale cost."""
-        bits = -self._shares().log2()
-        middle = self.made_tables.starts[:SCALES] + 1 + self.reach
-        return Prices(bits.reshape(QUANTISERS, -1), middle, self.reach)
+        """What symbols of each scale cost; kept until there are other counts."""
+        known = self.counts.data_ptr(), self.counts._version
+        made = self._made_prices
+        if made is None or made[0] != known:
+            bits = -self._shares().log2()
+            middle = self.made_tables.starts[:SCALES] + 1 + self.reach
+            made = known, Prices(bits.reshape(QUANTISERS, -1), middle, self.reach)
+            self._made_prices = made
+        return made[1]
 
     def _shares(self) -> Tensor:
         """Of each entry in its table, float32."""

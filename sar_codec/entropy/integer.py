@@ -1,6 +1,7 @@
 """Layers that every machine agrees on to the last bit: integers held in floating point."""
 
 import math
+from typing import NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -22,10 +23,11 @@ class IntegerLayer(nn.Module):
     on each use, the gradient passing through, so that nothing has to be converted after training.
     The bias depends on the quality level.
 
-    Of float32, as in training, the result is float32. Of float64 it is exact: activations are
-    integers of 16 bits in units of 1/32, and the sums of their products, below 2^15 x 2^7 x `in`
-    of 2^53, are the same in any order: with any number of threads, instruction set, batch, device.
-    Where they are below 2^24, as is mostly so, float32 does the same in half the time.
+    Of float32, as in training, the result is float32. Of int32 it is exact: activations are
+    integers of 16 bits in units of 1/32. Sums of their products, below 2^15 x 2^7 x `in`, are made
+    in float64, where they are the same in any order: with any number of threads, instruction set,
+    batch, device. Where they are below 2^24, as is mostly so, float32 does the same in half the
+    time.
 
     Args:
         inputs: channels.
@@ -38,6 +40,7 @@ class IntegerLayer(nn.Module):
         self.weight = nn.Parameter(torch.empty(outputs, inputs))
         self.bias = nn.Parameter(torch.zeros(levels, outputs))
         nn.init.normal_(self.weight, std=1 / math.sqrt(inputs))
+        self._made: tuple[object, _Constants] | None = None
 
     def forward(self, x: Tensor, level: Tensor) -> Tensor:
         """The layer's result, `saturated`.
@@ -46,7 +49,7 @@ class IntegerLayer(nn.Module):
             x: `saturated` activations.
             level: `(B,)`, from 0 to `levels - 1`; float32, or int64 in units of 1/64.
         """
-        return self._exact(x, level) if x.dtype == torch.float64 else self._trained(x, level)
+        return self._exact(x, level) if x.dtype == torch.int32 else self._trained(x, level)
 
     def _trained(self, x: Tensor, level: Tensor) -> Tensor:
         unit = self._units().float()
@@ -72,19 +75,31 @@ class IntegerLayer(nn.Module):
         bias = (saturated(self.bias).double() * FRACTION / unit.T).round()
         return weight, between_levels(bias, level).flatten(2), unit
 
+    @torch.no_grad()
     def _exact(self, x: Tensor, level: Tensor) -> Tensor:
-        weight, bias, unit = self.integers(level)
         flat = x.flatten(2)
+        made = self._constants(level)
+        largest = torch.maximum(flat.amax((0, 2)), -flat.amin((0, 2))).double()
         # Of sums, whatever their order; with the 1/2 that rounds.
-        products = (weight.abs() * flat.abs().amax((0, 2))).sum(1, keepdim=True)
-        largest = products + bias.abs().amax(0) + 0.5 / unit
-        is_small = bool((largest < _WHOLE_IN_FLOAT32).all())
-        dtype = torch.float32 if is_small and multiplies_float32_in_full(x.device) else x.dtype
-        # Powers of two change no rounding: the same as sums of integers, times the unit at the end.
-        weights = (weight * unit).to(dtype).expand(len(x), -1, -1)
+        is_small = bool((made.sizes @ largest + made.largest_bias < _WHOLE_IN_FLOAT32).all())
+        weight, bias = made.weight, made.bias
+        if is_small and multiplies_float32_in_full(x.device):
+            weight, bias = made.short_weight, made.short_bias
         with torch.autocast(x.device.type, enabled=False):
-            y = torch.baddbmm((bias * unit + 0.5).to(dtype), weights, flat.to(dtype)).floor_()
-        return y.clamp_(-_LARGEST, _LARGEST).to(x.dtype).reshape(len(x), -1, *x.shape[2:])
+            y = torch.baddbmm(bias, weight.expand(len(x), -1, -1), flat.to(weight.dtype)).floor_()
+        return y.clamp_(-_LARGEST, _LARGEST).int().reshape(len(x), -1, *x.shape[2:])
+
+    def _constants(self, level: Tensor) -> "_Constants":
+        """What there is to multiply by; kept, as the tiles of a file are all of one level."""
+        if self.weight.requires_grad:  # optimizers need not tell that they changed it
+            return _Constants.of(*self.integers(level))
+        parameters = self.weight, self.bias
+        known = [(each.data_ptr(), each._version, each.device) for each in parameters]
+        key = (level.tolist(), known)
+        made = self._made
+        if made is None or made[0] != key:
+            self._made = made = key, _Constants.of(*self.integers(level))
+        return made[1]
 
     def _units(self) -> Tensor:
         """Powers of two, in units of which each output's weights are at most 128: `(out, 1)`."""
@@ -92,6 +107,32 @@ class IntegerLayer(nn.Module):
         exponent = (torch.frexp(largest).exponent - 7).clamp(-_FINEST, 0)
         # Not exp2, which need not be exact.
         return (1 << (exponent + _FINEST)).double() / 2**_FINEST
+
+
+class _Constants(NamedTuple):
+    """Of a layer at some levels: what sums are made of, once rounded down, in units of 1/32.
+
+    Attributes:
+        weight: `(out, in)`, float64: integers times powers of two, which change no rounding.
+        bias: with 1/2, so that what is rounded down is rounded, `(B, out, 1)`.
+        short_weight: the same in float32.
+        short_bias: likewise.
+        sizes: of the integers of weights, `(out, in)`.
+        largest_bias: of all levels, in units of products, `(out,)`.
+    """
+
+    weight: Tensor
+    bias: Tensor
+    short_weight: Tensor
+    short_bias: Tensor
+    sizes: Tensor
+    largest_bias: Tensor
+
+    @classmethod
+    def of(cls, weight: Tensor, bias: Tensor, unit: Tensor) -> "_Constants":
+        weights, biases = weight * unit, bias * unit + 0.5
+        largest = bias.abs().amax(0)[:, 0] + 0.5 / unit[:, 0]
+        return cls(weights, biases, weights.float(), biases.float(), weight.abs(), largest)
 
 
 def multiplies_float32_in_full(device: torch.device) -> bool:
@@ -104,9 +145,14 @@ def multiplies_float32_in_full(device: torch.device) -> bool:
 
 
 def saturated(x: Tensor) -> Tensor:
-    """Activations held within 16 bits: float64 in units of 1/32, others in units of 1."""
-    unit = 1 if x.dtype == torch.float64 else FRACTION
-    return x.clamp(-_LARGEST / unit, _LARGEST / unit)
+    """Values held within 16 bits, as activations.
+
+    Exact ones, in units of 1/32, which are of int32 or, where they may be larger, float64, become
+    int32; others are in units of 1, and stay of their type.
+    """
+    if _is_exact(x):
+        return x.clamp(-_LARGEST, _LARGEST).int()
+    return x.clamp(-_LARGEST / FRACTION, _LARGEST / FRACTION)
 
 
 def rectified(x: Tensor) -> Tensor:
@@ -120,10 +166,14 @@ def log_size(x: Tensor) -> Tensor:
     Scales are to be told from sizes, and range over powers of two with the quality. A power and
     what is left of it are exact on every machine, a logarithm is not.
     """
-    unit = FRACTION if x.dtype == torch.float64 else 1
-    share, power = torch.frexp(x.abs() / unit + 1)
+    unit = FRACTION if _is_exact(x) else 1
+    share, power = torch.frexp((x.abs() + unit) / unit)
     logarithm = (power + 2 * share - 2) * unit
-    return logarithm.floor() if x.dtype == torch.float64 else logarithm
+    return logarithm.floor().int() if _is_exact(x) else logarithm
+
+
+def _is_exact(x: Tensor) -> bool:
+    return x.dtype in (torch.int32, torch.float64)
 
 
 def between_levels(values: Tensor, level: Tensor) -> Tensor:

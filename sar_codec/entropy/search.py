@@ -5,8 +5,11 @@ from typing import NamedTuple
 import numpy as np
 import torch
 from torch import Tensor
+from torch.nn import functional
 
 from sar_codec.entropy import lanes
+from sar_codec.entropy.integer import FRACTION
+from sar_codec.entropy.tables import LARGEST_SYMBOL
 from sar_codec.entropy.trellis import (
     BEFORE,
     BIT,
@@ -16,6 +19,8 @@ from sar_codec.entropy.trellis import (
     half_points,
     quantisers_of,
 )
+
+_LARGEST = float(LARGEST_SYMBOL - 2)
 
 
 class Prices(NamedTuple):
@@ -44,6 +49,61 @@ class Quantised(NamedTuple):
     symbols: Tensor
     tables: Tensor
     points: Tensor
+
+
+class Around(NamedTuple):
+    """What values become that are quantised around their means.
+
+    Attributes:
+        symbols: `(length, lanes)`, int64.
+        tables: the number of each one's table, int16 or int64.
+        decoded: values as the decoder has them, float64, in units of 1/32, `(B, n)`.
+    """
+
+    symbols: Tensor
+    tables: Tensor
+    decoded: Tensor
+
+
+@torch.no_grad()
+def quantised_around(
+    values: Tensor, means: Tensor, indices: Tensor, length: int, prices: Prices
+) -> Around:
+    """Symbols along lanes of values that follow one another in memory, as `quantised`.
+
+    Args:
+        values: of images, `(B, n)`, float32, in steps; what is no number becomes its mean.
+        means: of these, int32, in units of 1/32.
+        indices: of their scales, likewise.
+        length: of a lane; the last one of an image is filled up with zeros of scale 0.
+        prices: of symbols.
+    """
+    if values.device.type == "cpu":
+        y, mean, index = (each.contiguous().numpy() for each in (values, means, indices))
+        found = lanes.encode(y, mean, index, length, *(each.numpy() for each in prices))
+        return Around(*(torch.from_numpy(each) for each in found))
+    off = (values - means.float() / FRACTION).nan_to_num(0).clamp(-_LARGEST, _LARGEST)
+    scales = (indices + FRACTION // 2).div(FRACTION, rounding_mode="floor")
+    scales = scales.clamp(0, len(prices.middle) - 1).long()
+    coded = of_tensors(in_lanes(off, length), in_lanes(scales, length), prices)
+    decoded = out_of_lanes(coded.points, values).double() * (FRACTION // 2) + means
+    return Around(coded.symbols, coded.tables, decoded)
+
+
+def in_lanes(x: Tensor, length: int) -> Tensor:
+    """The sequences that the trellis runs along: `(B, ...)` -> `(length, lanes)`.
+
+    A lane is numbers that follow one another in an image, as they lie in memory; the last one is
+    filled up with zeros.
+    """
+    flat = x.flatten(1)
+    padded = functional.pad(flat, (0, -flat.shape[1] % length))
+    return padded.reshape(-1, length).T.contiguous()
+
+
+def out_of_lanes(lanes: Tensor, like: Tensor) -> Tensor:
+    """The inverse of `in_lanes`, of the shape of `like`."""
+    return lanes.T.reshape(len(like), -1)[:, : like[0].numel()].reshape(like.shape)
 
 
 @torch.no_grad()

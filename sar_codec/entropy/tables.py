@@ -11,6 +11,8 @@ _TOTAL = 2**PRECISION
 # An escaped symbol's distance beyond its table is coded as a class, and bits as many as the class.
 ESCAPE_CLASSES = 32
 _CLASS_BITS = 5
+# Beyond any latent; keeps what is coded of an escape within its classes.
+LARGEST_SYMBOL = 2**29
 ESCAPE = 0  # the entry of a table that stands for all symbols beyond it
 
 

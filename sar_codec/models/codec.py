@@ -6,13 +6,13 @@ from collections.abc import Callable
 import torch
 from torch import Tensor, nn
 
-from sar_codec.entropy.coding import LARGEST_SYMBOL, SymbolDecoder, SymbolEncoder
+from sar_codec.entropy.coding import SymbolDecoder, SymbolEncoder
 from sar_codec.entropy.counted import CountedTables
 from sar_codec.entropy.gaussian import SCALES, gaussian_bits, scale_of
 from sar_codec.entropy.integer import FRACTION
 from sar_codec.entropy.quantisation import bounded, noisy
-from sar_codec.entropy.search import Quantised, quantised
-from sar_codec.entropy.tables import IntegerTables
+from sar_codec.entropy.search import in_lanes, out_of_lanes, quantised, quantised_around
+from sar_codec.entropy.tables import LARGEST_SYMBOL, IntegerTables
 from sar_codec.errors import UserError
 from sar_codec.models.autoencoder import BLOCK
 from sar_codec.models.transform import (
@@ -187,7 +187,7 @@ class Spent:
         self._bits: list[Tensor] = []
 
     def put_lanes(self, symbols: Tensor, tables: IntegerTables, which: Tensor) -> None:
-        bits = tables.bits(symbols, which).sum(0)
+        bits = tables.bits(symbols, which.long()).sum(0)
         self._bits.append(bits.reshape(self._images, -1).sum(1))
 
     def bits(self) -> Tensor:
@@ -209,7 +209,8 @@ def estimated(
     scale = scale_of(bounded(index, 0, SCALES - 1))
     with torch.no_grad():
         which = (index + 0.5).floor().long().clamp(0, SCALES - 1)
-        found = _quantised(y - mean, which, tables)
+        held = (y - mean).float().nan_to_num(0).clamp(-_LARGEST_VALUE, _LARGEST_VALUE)
+        found = quantised(in_lanes(held, LANE), in_lanes(which, LANE), tables.prices())
         bits = tables.bits(found.symbols, found.tables).T.reshape(len(y), -1).sum(1)
         if tables.training:
             tables.count(found.symbols, found.tables)
@@ -239,42 +240,22 @@ def encoded(y: Tensor, mean: Tensor, index: Tensor, tables: CountedTables, put: 
         tables: of scales.
         put: takes the symbols.
     """
-    found = _quantised(y - mean.float() / FRACTION, _table_of(index), tables)
+    values = y.float().flatten(1)
+    found = quantised_around(values, _flat(mean), _flat(index), LANE, tables.prices())
     put(found.symbols, tables.tables, found.tables)
-    return out_of_lanes(found.points, y) * (FRACTION // 2) + mean
+    return found.decoded.reshape(y.shape)
 
 
 def decoded(mean: Tensor, index: Tensor, tables: CountedTables, decoder: SymbolDecoder) -> Tensor:
     """What `encoded` gave, exactly."""
-    points = decoder.take_lanes(tables.tables, in_lanes(_table_of(index)))
-    return out_of_lanes(points, mean) * (FRACTION // 2) + mean
+    latents = decoder.take_lanes(tables.tables, _flat(mean), _flat(index), LANE)
+    return latents.reshape(mean.shape)
 
 
-def in_lanes(x: Tensor) -> Tensor:
-    """The sequences that the trellis runs along: `(B, ...)` -> `(64, n)`.
-
-    A lane is 64 numbers that follow one another in an image, as they lie in memory; the last one is
-    filled up with zeros.
-    """
-    flat = x.flatten(1)
-    return nn.functional.pad(flat, (0, -flat.shape[1] % LANE)).reshape(-1, LANE).T.contiguous()
-
-
-def out_of_lanes(lanes: Tensor, like: Tensor) -> Tensor:
-    """The inverse of `in_lanes`, of the shape of `like`."""
-    return lanes.T.reshape(len(like), -1)[:, : like[0].numel()].reshape(like.shape)
-
-
-def _quantised(values: Tensor, which: Tensor, tables: CountedTables) -> Quantised:
-    held = in_lanes(values).float().nan_to_num(0).clamp(-_LARGEST_VALUE, _LARGEST_VALUE)
-    return quantised(held, in_lanes(which), tables.prices())
+def _flat(exact: Tensor) -> Tensor:
+    return exact.flatten(1).int()
 
 
 def in_units(y_hat: Tensor) -> Tensor:
     """Exact latents as float32 in units of 1."""
     return (y_hat / FRACTION).float()
-
-
-def _table_of(index: Tensor) -> Tensor:
-    """The nearest whole scale index of exact ones, which are in units of 1/32."""
-    return ((index.int() + FRACTION // 2) // FRACTION).clamp_(0, SCALES - 1).long()

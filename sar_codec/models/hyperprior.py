@@ -8,7 +8,7 @@ from annotated_types import Ge, Le, Lt
 from torch import Tensor, nn
 from torch.nn import functional
 
-from sar_codec.entropy.coding import LARGEST_SYMBOL, SymbolDecoder
+from sar_codec.entropy.coding import SymbolDecoder
 from sar_codec.entropy.factorized import FactorizedDensity
 from sar_codec.entropy.integer import (
     FRACTION,
@@ -19,6 +19,7 @@ from sar_codec.entropy.integer import (
     saturated,
 )
 from sar_codec.entropy.quantisation import noisy, round_through
+from sar_codec.entropy.tables import LARGEST_SYMBOL
 from sar_codec.errors import UserError
 from sar_codec.models.autoencoder import BLOCK
 from sar_codec.models.codec import Codec, Put, decoded, encoded, estimated, with_gradient_of
@@ -278,7 +279,10 @@ def cross(x: Tensor) -> Tensor:
 def window(x: Tensor) -> Tensor:
     """Each place with the eight around it, edges repeated: `(B, C, h, w)` -> `(B, 9 C, h, w)`."""
     rows, columns = x.shape[2:]
-    edged = functional.pad(x, (1, 1, 1, 1), "replicate")
+    down, across = (
+        torch.arange(-1, side + 1, device=x.device).clamp(0, side - 1) for side in (rows, columns)
+    )
+    edged = x[:, :, down][..., across]  # pad repeats no integers
     shifted = [
         edged[:, :, down : down + rows, right : right + columns]
         for down in range(3)

@@ -57,9 +57,9 @@ class Analysis(nn.Module):
 
     def forward(self, x: Tensor, level: Tensor) -> Tensor:
         centred = x - 0.5
-        inside = self.enter(functional.pixel_unshuffle(centred, _BAND))
+        inside = self.enter(in_blocks(centred, _BAND))
         inside = self.halve(self.blocks(inside + between_levels(self.levels, level)))
-        blocks = functional.pixel_unshuffle(centred, BLOCK)
+        blocks = in_blocks(centred, BLOCK)
         return self.linear(blocks) + self.leave(functional.gelu(inside))
 
 
@@ -85,8 +85,7 @@ class Synthesis(nn.Module):
     def forward(self, y: Tensor, level: Tensor) -> Tensor:
         inside = self.enter(y) + between_levels(self.levels, level)
         inside = self.leave(self.blocks(functional.pixel_shuffle(inside, 2)))
-        image = functional.pixel_shuffle(self.linear(y), BLOCK)
-        return image + functional.pixel_shuffle(inside, _BAND) + 0.5
+        return out_of_blocks(self.linear(y), BLOCK) + out_of_blocks(inside, _BAND) + 0.5
 
 
 def _reach(depth: int) -> int:
@@ -108,7 +107,9 @@ class _Linear(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         with torch.autocast(x.device.type, enabled=False):
-            return functional.conv2d(x.float(), self.weight / BLOCK)
+            # As a convolution, it takes twice as long.
+            y = functional.linear(x.float().permute(0, 2, 3, 1), self.weight.flatten(1) / BLOCK)
+            return y.permute(0, 3, 1, 2)
 
 
 class Gains(nn.Module):
@@ -143,6 +144,24 @@ def untrained_scales(latents: int) -> Tensor:
     frequencies = torch.hypot(*torch.meshgrid(frequency, frequency, indexing="ij")).flatten()
     deviation = 0.6 / (1 + frequencies.sort().values[:latents])
     return index_of(torch.exp2(untrained_log_gains()) * deviation).clamp(0, SCALES - 1)
+
+
+def in_blocks(x: Tensor, side: int) -> Tensor:
+    """Image `(B, 1, H, W)` -> `(B, side^2, H / side, W / side)`, channels last in memory.
+
+    It is `pixel_unshuffle`, which would be in another order of memory than networks work in.
+    """
+    batch, _, height, width = x.shape
+    parted = x.reshape(batch, height // side, side, width // side, side)
+    blocks = parted.permute(0, 1, 3, 2, 4).reshape(batch, height // side, width // side, -1)
+    return blocks.permute(0, 3, 1, 2)
+
+
+def out_of_blocks(x: Tensor, side: int) -> Tensor:
+    """The inverse of `in_blocks`."""
+    batch, _, rows, columns = x.shape
+    parted = x.permute(0, 2, 3, 1).reshape(batch, rows, columns, side, side)
+    return parted.permute(0, 1, 3, 2, 4).reshape(batch, 1, rows * side, columns * side)
 
 
 def random_levels(count: int, device: torch.device) -> Tensor:

@@ -4,9 +4,11 @@ import torch
 from torch import Tensor
 
 from sar_codec.entropy.coding import LARGEST_SYMBOL, SymbolDecoder, SymbolEncoder
+from sar_codec.entropy.counted import CountedTables
 from sar_codec.entropy.gaussian import SCALES, gaussian_tables, scale_of
+from sar_codec.entropy.integer import FRACTION
+from sar_codec.entropy.search import quantised_around
 from sar_codec.entropy.tables import IntegerTables
-from sar_codec.entropy.trellis import half_points, quantisers_of
 from sar_codec.errors import UserError
 
 TABLES = gaussian_tables()
@@ -101,17 +103,25 @@ def test_bytes_that_no_encoder_wrote_are_refused_or_give_some_symbols() -> None:
         SymbolDecoder(b"\xff" * 8).take_bits(torch.tensor([3]))
 
 
-def test_lanes_come_back_as_points() -> None:
+@pytest.mark.parametrize("shape", [(1, 64 * 50), (3, 64 * 4 + 7), (2, 5)])
+def test_values_around_their_means_come_back_from_lanes(shape: tuple[int, int]) -> None:
     """Tables of two quantisers, one after the other; the second's points are half a step nearer."""
-    tables = IntegerTables([*TABLES.lengths.tolist(), *TABLES.lengths.tolist()])
-    tables.frequencies.copy_(TABLES.frequencies.repeat(2))
-    tables.lowest.copy_(TABLES.lowest.repeat(2))
-    symbols, scales = drawn((64, 500), 2.0)
-    quantisers = quantisers_of(symbols)
+    counted = CountedTables()
+    generator = torch.Generator().manual_seed(0)
+    means = torch.randint(-9000, 9000, shape, generator=generator).int()
+    indices = torch.randint(-50, SCALES * FRACTION + 50, shape, generator=generator).int()
+    values = means / FRACTION + 2 * torch.randn(shape, generator=generator)
+    values[0, 3], values[0, 4] = float("nan"), float("-inf")
+    found = quantised_around(values, means, indices, 64, counted.prices())
     encoder = SymbolEncoder()
-    encoder.put_lanes(symbols, tables, SCALES * quantisers + scales)
-    points = SymbolDecoder(encoder.data()).take_lanes(tables, scales)
-    assert torch.equal(points, half_points(symbols, quantisers))
+    encoder.put_lanes(found.symbols, counted.tables, found.tables)
+    decoder = SymbolDecoder(encoder.data())
+    decoded = decoder.take_lanes(counted.tables, means, indices, 64)
+    assert torch.equal(decoded, found.decoded)
+    off = (decoded / FRACTION - values)[values.isfinite()].abs()
+    assert off.max() <= 1.5
+    assert abs(decoded[0, 3] - means[0, 3]) <= FRACTION
+    assert decoded[0, 4] < -1e9
 
 
 @pytest.mark.parametrize("damage", ["zero", "sum"])

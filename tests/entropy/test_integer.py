@@ -25,7 +25,7 @@ def layer(inputs: int = 24, outputs: int = 7, levels: int = 8) -> IntegerLayer:
 
 
 def integers(*shape: int, largest: int = 4 * FRACTION) -> torch.Tensor:
-    return torch.randint(-largest, largest + 1, shape).double()
+    return torch.randint(-largest, largest + 1, shape).int()
 
 
 def test_exact_results_are_those_of_python_integers() -> None:
@@ -53,7 +53,7 @@ def test_exact_results_are_those_of_sums_of_integers_at_any_size(largest: int) -
     sums = torch.einsum("oi,bihw->bohw", weight.long(), x.long()) + bias.long()[..., None]
     scale = (1 / unit[:, :, None]).long()
     expected = ((2 * sums + scale) // (2 * scale)).clamp(-LARGEST, LARGEST)
-    assert torch.equal(tested(x, level), expected.double())
+    assert torch.equal(tested(x, level), expected.int())
 
 
 def test_nothing_rounds_what_is_exact() -> None:
@@ -91,9 +91,9 @@ def test_gradients_pass_the_rounding_of_weights() -> None:
 
 def test_results_stay_within_16_bits() -> None:
     tested = layer()
-    y = tested(torch.full((1, 24, 1, 1), float(LARGEST), dtype=torch.float64), torch.tensor([0]))
+    y = tested(torch.full((1, 24, 1, 1), LARGEST, dtype=torch.int32), torch.tensor([0]))
     assert y.abs().max() == LARGEST
-    assert torch.equal(y, y.round())
+    assert y.dtype == torch.int32
 
 
 @pytest.mark.parametrize("scale", [0.0, 1e-30, 1e-4, 1.0, 1e6])
@@ -102,8 +102,31 @@ def test_weights_of_any_size_give_exact_integers(scale: float) -> None:
     with torch.no_grad():
         tested.weight.fill_(scale)
         tested.bias.fill_(1000)
-    y = tested(integers(1, 24, 2, 2), torch.tensor([LEVEL_STEPS // 3]))
-    assert torch.equal(y, y.round())
+    x, level = integers(1, 24, 2, 2), torch.tensor([LEVEL_STEPS // 3])
+    weight, bias, unit = tested.integers(level)
+    sums = (weight @ x.flatten(2).double() + bias) * unit
+    expected = (sums + 0.5).floor().clamp(-LARGEST, LARGEST).int()
+    assert torch.equal(tested(x, level).flatten(2), expected)
+
+
+def test_what_is_kept_of_a_level_is_made_again_for_others_and_for_other_weights() -> None:
+    tested = layer().requires_grad_(False)
+    x, levels = integers(1, 24, 2, 2), (torch.tensor([5]), torch.tensor([200]))
+    kept = [tested(x, level) for level in (*levels, *levels)]
+    assert torch.equal(kept[0], kept[2])
+    assert not torch.equal(kept[0], kept[1])
+    tested.weight.mul_(2)
+    tested.bias.mul_(2)
+    changed = tested(x, levels[1])
+    assert not torch.equal(changed, kept[1])
+    assert torch.equal(changed, layer_of(tested)(x, levels[1]))
+
+
+def layer_of(other: IntegerLayer) -> IntegerLayer:
+    """A new one with the same weights."""
+    fresh = layer()
+    fresh.load_state_dict(other.state_dict())
+    return fresh
 
 
 @pytest.mark.parametrize("batch", [1, 8])
@@ -128,8 +151,8 @@ def test_log_size_is_a_logarithm_within_a_tenth_and_the_same_for_integers() -> N
     assert (log_size(x) - expected).abs().max() < 0.09
     powers = torch.tensor([0.0, 1, -3, 7, 1023])
     assert log_size(powers).tolist() == [0, 1, 2, 3, 10]
-    whole = log_size((x * FRACTION).round().double())
-    assert torch.equal(whole, whole.round())
+    whole = log_size((x * FRACTION).round().int())
+    assert whole.dtype == torch.int32
     assert (whole / FRACTION - expected).abs().max() < 0.09 + 1 / FRACTION
 
 

@@ -6,8 +6,18 @@ import pytest
 import torch
 from torch import Tensor
 
+from sar_codec.entropy.counted import CountedTables
 from sar_codec.entropy.gaussian import REACHES, SCALES, gaussian_tables, index_of, scale_of
-from sar_codec.entropy.search import Prices, Quantised, of_tensors, quantised
+from sar_codec.entropy.integer import FRACTION
+from sar_codec.entropy.search import (
+    Prices,
+    Quantised,
+    in_lanes,
+    of_tensors,
+    out_of_lanes,
+    quantised,
+    quantised_around,
+)
 from sar_codec.entropy.trellis import BIT, half_points, quantisers_of
 
 REACH = 40
@@ -100,6 +110,27 @@ def test_tables_and_points_are_those_of_the_quantisers(search: Callable[..., Qua
     assert torch.equal(found.points, half_points(found.symbols, quantisers))
     near = values.abs() < 1000
     assert (values - found.points / 2)[near].abs().max() <= 1.5
+
+
+@pytest.mark.parametrize("size", [64, 200])
+def test_around_means_the_compiled_search_finds_what_that_of_tensors_does(size: int) -> None:
+    """As on a GPU: differences are quantised by the tensors' functions."""
+    tables = CountedTables()
+    generator = torch.Generator().manual_seed(0)
+    means = torch.randint(-900, 900, (2, size), generator=generator).int()
+    indices = torch.randint(-50, SCALES * FRACTION + 50, (2, size), generator=generator).int()
+    values = means / FRACTION + 3 * torch.randn(2, size, generator=generator)
+    found = quantised_around(values, means, indices, 64, tables.prices())
+    scales = ((indices + FRACTION // 2) // FRACTION).clamp(0, SCALES - 1).long()
+    off = in_lanes(values - means / FRACTION, 64)
+    expected = of_tensors(off, in_lanes(scales, 64), tables.prices())
+    # Sums of costs may be rounded otherwise, and of two paths the other one be taken.
+    same = (found.symbols == expected.symbols).all(0)
+    assert same.float().mean() > 0.7
+    assert torch.equal(found.tables.long()[:, same], expected.tables[:, same])
+    decoded = in_lanes(found.decoded - means, 64)[:, same]
+    points = in_lanes(out_of_lanes(expected.points, values), 64)[:, same]
+    assert torch.equal(decoded, points.double() * (FRACTION // 2))
 
 
 def test_states_tell_which_quantiser_comes_next() -> None:
