@@ -34,9 +34,9 @@ class QualityCoder:
 
     @property
     def margin(self) -> int:
-        # Gains depend on decoded pixels, and these on latents around the tile.
-        beyond = self.network.decoding_margin if self.keeps_power else 0
-        return self.network.encoding_margin + beyond
+        # Gains depend on decoded pixels, and these on more latents around the tile, but so little
+        # that it is lost in the steps of gains.
+        return self.network.encoding_margin
 
     def encode(
         self,

@@ -37,19 +37,24 @@ def pack_gains(wanted: NDArray[np.float32], decoded: NDArray[np.float32]) -> byt
         decoded: of what the decoder has, `(h, w)`.
     """
     counts = np.isfinite(wanted)
-    aim = _block_sums(_patch_sums(np.where(counts, _power(wanted), 0)))
-    power = np.where(counts, _power(decoded), 0)
+    aim = _block_sums(_patch_sums(_power(wanted, counts)))
+    power = _power(decoded, counts)
     patches = _patch_sums(power)
     steps = np.zeros(aim.shape)
     for _ in range(_COARSE_ROUNDS):
-        gain = _power(_gain_db(steps, wanted.shape, _PATCH))
-        missing = _missing(aim, _block_sums(patches * gain))
+        gained = _power(_gain_db(steps, wanted.shape, _PATCH))
+        gained *= patches
+        missing = _missing(aim, _block_sums(gained))
         steps += missing
         if np.abs(missing).max() < _CLOSE:
             break
     for _ in range(_FINE_ROUNDS):
-        found = _patch_sums(power * _power(_gain_db(steps, wanted.shape)))
-        steps += _missing(aim, _block_sums(found))
+        gained = _power(_gain_db(steps, wanted.shape))
+        gained *= power
+        missing = _missing(aim, _block_sums(_patch_sums(gained)))
+        steps += missing
+        if np.abs(missing).max() < _CLOSE:
+            break
     whole = np.rint(steps.clip(-_LARGEST, _LARGEST)).astype(np.int64)
     if not whole.any():
         return b""
@@ -155,6 +160,14 @@ def _block_sums(patches: NDArray[np.float32]) -> NDArray[np.float64]:
     return np.add.reduceat(np.add.reduceat(patches, rows, 0), columns, 1, dtype=np.float64)
 
 
-def _power(decibels: NDArray[np.float32]) -> NDArray[np.float32]:
-    held = decibels.clip(-_LARGEST_DB, _LARGEST_DB)
-    return np.exp(held * np.float32(np.log(10) / 10))
+def _power(
+    decibels: NDArray[np.float32], counts: NDArray[np.bool_] | None = None
+) -> NDArray[np.float32]:
+    """Linear power, 0 where it does not count."""
+    # In place: in new memory, each step would take as long again.
+    power = decibels.clip(-_LARGEST_DB, _LARGEST_DB)
+    power *= np.float32(np.log(10) / 10)
+    np.exp(power, out=power)
+    if counts is not None and not counts.all():
+        power[~counts] = 0
+    return power

@@ -6,7 +6,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from sar_codec.entropy import lanes, range_coder, runs
-from sar_codec.entropy.tables import LARGEST_SYMBOL, IntegerTables
+from sar_codec.entropy.tables import IntegerTables
 from sar_codec.errors import UserError
 
 
@@ -24,16 +24,16 @@ class SymbolEncoder:
             symbols: int64, at most `LARGEST_SYMBOL` in size.
             tables: from which each symbol's table is.
             which: its number there, int64 of the same shape.
+
+        Raises:
+            ValueError: a symbol is larger.
         """
         self.put_lanes(symbols.reshape(1, -1), tables, which.reshape(1, -1))
 
     def put_lanes(self, symbols: Tensor, tables: IntegerTables, which: Tensor) -> None:
-        """Codes symbols `(L, n)` that are taken in L steps; else as `put`."""
-        if symbols.numel() and int(symbols.abs().max()) > LARGEST_SYMBOL:
-            raise ValueError(f"symbols beyond {LARGEST_SYMBOL} cannot be coded")
-        self._intervals.append(
-            runs.put(_integers(symbols), _numbers(which), self._columns.of(tables))
-        )
+        """Codes symbols `(L, n)`, also int32, that are taken in L steps; else as `put`."""
+        values = np.ascontiguousarray(symbols.cpu().numpy())
+        self._intervals.append(runs.put(values, _numbers(which), self._columns.of(tables)))
 
     def put_bits(self, numbers: Tensor, bits: Tensor) -> None:
         """Codes numbers of so many bits as they are.
@@ -131,4 +131,4 @@ def _integers(values: Tensor) -> NDArray[np.int64]:
 
 
 def _numbers(which: Tensor) -> NDArray[np.int16]:
-    return np.ascontiguousarray(which.cpu().numpy().astype(np.int16))
+    return np.ascontiguousarray(which.cpu().numpy(), np.int16)

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from sar_codec.entropy.compiled import compiled
 from sar_codec.entropy.range_coder import PRECISION, Shares, State, advance, share
-from sar_codec.entropy.tables import ESCAPE, ESCAPE_CLASSES, IntegerTables
+from sar_codec.entropy.tables import ESCAPE, ESCAPE_CLASSES, LARGEST_SYMBOL, IntegerTables
 from sar_codec.errors import UserError
 
 Symbols = NDArray[np.int64]
@@ -60,42 +60,47 @@ class Columns(NamedTuple):
 
 
 @compiled
-def put(symbols: Symbols, which: Numbers, tables: Columns) -> tuple[Shares, Shares]:
+def put(
+    symbols: Symbols | NDArray[np.int32], which: Numbers, tables: Columns
+) -> tuple[Shares, Shares]:
     """Intervals of symbols `(L, n)` that are taken in L steps: begins and widths.
 
     Args:
         symbols: what to code.
         which: the number of each one's table.
         tables: the tables.
+
+    Raises:
+        ValueError: a symbol is beyond `LARGEST_SYMBOL`.
     """
     length, count = symbols.shape
-    escapes = 0
-    for step in range(length):
-        for lane in range(count):
-            if _entry(symbols[step, lane], which[step, lane], tables) == ESCAPE:
-                escapes += 1
-    begins = np.empty(length * count + 3 * escapes, np.uint32)
+    begins = np.empty((length + length // 8 + 4) * count, np.uint32)  # few symbols take four
     widths = np.empty_like(begins)
     ends = np.empty(len(tables.starts) + 1, np.int64)
     order = np.empty(count, np.int64)
     excess, classes = np.empty(count, np.int64), np.empty(count, np.int64)
     place = 0
     for step in range(length):
+        if place + 4 * count > len(begins):
+            begins, widths = _longer(begins, place), _longer(widths, place)
         _group(which[step], ends, order)
         escaped = 0
         for number in range(count):
             lane = order[number]
             symbol, table = symbols[step, lane], which[step, lane]
-            entry = _entry(symbol, table, tables)
-            begins[place] = tables.begins[tables.starts[table] + entry]
-            widths[place] = tables.widths[tables.starts[table] + entry]
-            place += 1
-            if entry == ESCAPE:
-                above = symbol - (tables.lowest[table] + tables.lengths[table] - 1)
-                below = tables.lowest[table] - symbol
-                excess[escaped] = 2 * above + 2 if above >= 0 else 2 * below - 1
+            lowest, start = tables.lowest[table], tables.starts[table]
+            entry = symbol - lowest + 1
+            if not 1 <= entry < tables.lengths[table]:
+                if abs(symbol) > LARGEST_SYMBOL:
+                    raise ValueError("a symbol is too large to be coded")
+                above = symbol - (lowest + tables.lengths[table] - 1)
+                excess[escaped] = 2 * above + 2 if above >= 0 else 2 * (lowest - symbol) - 1
                 classes[escaped] = _class(excess[escaped])
                 escaped += 1
+                entry = ESCAPE
+            begins[place] = tables.begins[start + entry]
+            widths[place] = tables.widths[start + entry]
+            place += 1
         for number in range(escaped):
             begins[place] = classes[number] * _CLASS_WIDTH
             widths[place] = _CLASS_WIDTH
@@ -103,6 +108,13 @@ def put(symbols: Symbols, which: Numbers, tables: Columns) -> tuple[Shares, Shar
             excess[number] -= 1 << classes[number]
         place = put_numbers(excess[:escaped], classes[:escaped], begins, widths, place)
     return begins[:place], widths[:place]
+
+
+@compiled
+def _longer(shares: Shares, used: int) -> Shares:
+    longer = np.empty(2 * len(shares), np.uint32)
+    longer[:used] = shares[:used]
+    return longer
 
 
 @compiled
@@ -201,12 +213,6 @@ def _group(which: Numbers, ends: Symbols, order: Symbols) -> None:
         table = which[lane]
         order[ends[table]] = lane
         ends[table] += 1
-
-
-@compiled
-def _entry(symbol: int, table: int, tables: Columns) -> int:
-    entry = symbol - tables.lowest[table] + 1
-    return entry if 1 <= entry < tables.lengths[table] else ESCAPE
 
 
 @compiled

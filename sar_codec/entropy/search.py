@@ -2,7 +2,6 @@
 
 from typing import NamedTuple
 
-import numpy as np
 import torch
 from torch import Tensor
 from torch.nn import functional
@@ -55,7 +54,7 @@ class Around(NamedTuple):
     """What values become that are quantised around their means.
 
     Attributes:
-        symbols: `(length, lanes)`, int64.
+        symbols: `(length, lanes)`, int32 or int64.
         tables: the number of each one's table, int16 or int64.
         decoded: values as the decoder has them, float64, in units of 1/32, `(B, n)`.
     """
@@ -69,7 +68,9 @@ class Around(NamedTuple):
 def quantised_around(
     values: Tensor, means: Tensor, indices: Tensor, length: int, prices: Prices
 ) -> Around:
-    """Symbols along lanes of values that follow one another in memory, as `quantised`.
+    """Symbols with the least sum of squared errors and bits, of lanes through the trellis.
+
+    A lane is values that follow one another in memory.
 
     Args:
         values: of images, `(B, n)`, float32, in steps; what is no number becomes its mean.
@@ -106,26 +107,16 @@ def out_of_lanes(lanes: Tensor, like: Tensor) -> Tensor:
     return lanes.T.reshape(len(like), -1)[:, : like[0].numel()].reshape(like.shape)
 
 
-@torch.no_grad()
-def quantised(values: Tensor, scales: Tensor, prices: Prices) -> Quantised:
+def of_tensors(values: Tensor, scales: Tensor, prices: Prices) -> Quantised:
     """Symbols with the least sum of squared errors and bits, over all paths through the trellis.
 
-    On a CPU by a compiled loop, which takes a quarter of the time, elsewhere by tensors' functions.
+    By tensors' functions, which on a CPU take several times as long as a compiled loop.
 
     Args:
         values: `(L, n)`, float32, in steps: n sequences, each of L values.
         scales: of each value, int64.
         prices: of symbols of these scales.
     """
-    if values.device.type != "cpu":
-        return of_tensors(values, scales, prices)
-    numbers = scales.numpy().astype(np.int16)
-    found = lanes.search(values.numpy(), numbers, *(each.numpy() for each in prices))
-    return Quantised(*(torch.from_numpy(each).long() for each in found))
-
-
-def of_tensors(values: Tensor, scales: Tensor, prices: Prices) -> Quantised:
-    """As `quantised`, on any device."""
     active = (values.abs().amax(0) >= QUIET).nonzero()[:, 0]
     symbols = torch.zeros_like(values, dtype=torch.int64)
     symbols[:, active] = _searched(values[:, active], scales[:, active], prices)

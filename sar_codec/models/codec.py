@@ -11,8 +11,8 @@ from sar_codec.entropy.counted import CountedTables
 from sar_codec.entropy.gaussian import SCALES, gaussian_bits, scale_of
 from sar_codec.entropy.integer import FRACTION
 from sar_codec.entropy.quantisation import bounded, noisy
-from sar_codec.entropy.search import in_lanes, out_of_lanes, quantised, quantised_around
-from sar_codec.entropy.tables import LARGEST_SYMBOL, IntegerTables
+from sar_codec.entropy.search import quantised_around
+from sar_codec.entropy.tables import IntegerTables
 from sar_codec.errors import UserError
 from sar_codec.models.autoencoder import BLOCK
 from sar_codec.models.transform import (
@@ -32,7 +32,6 @@ from sar_codec.models.transform import (
 Put = Callable[[Tensor, IntegerTables, Tensor], None]
 
 LANE = 64  # numbers that one run through the trellis codes
-_LARGEST_VALUE = float(LARGEST_SYMBOL - 2)
 
 
 class Codec(nn.Module, ABC):
@@ -134,7 +133,7 @@ class Codec(nn.Module, ABC):
             UserError: there is no such quality, or pixels are not finite.
         """
         level = level_of(quality, x.device)
-        if not x.isfinite().all():
+        if not torch.stack(x.aminmax()).isfinite().all():
             raise UserError("the image has pixels that are not finite: fill them before coding")
         return self._latents(padded(x, BLOCK), level)
 
@@ -187,7 +186,7 @@ class Spent:
         self._bits: list[Tensor] = []
 
     def put_lanes(self, symbols: Tensor, tables: IntegerTables, which: Tensor) -> None:
-        bits = tables.bits(symbols, which.long()).sum(0)
+        bits = tables.bits(symbols.long(), which.long()).sum(0)
         self._bits.append(bits.reshape(self._images, -1).sum(1))
 
     def bits(self) -> Tensor:
@@ -209,12 +208,13 @@ def estimated(
     scale = scale_of(bounded(index, 0, SCALES - 1))
     with torch.no_grad():
         which = (index + 0.5).floor().long().clamp(0, SCALES - 1)
-        held = (y - mean).float().nan_to_num(0).clamp(-_LARGEST_VALUE, _LARGEST_VALUE)
-        found = quantised(in_lanes(held, LANE), in_lanes(which, LANE), tables.prices())
-        bits = tables.bits(found.symbols, found.tables).T.reshape(len(y), -1).sum(1)
+        off, steps = (y - mean).float().flatten(1), (FRACTION * which).int().flatten(1)
+        found = quantised_around(off, torch.zeros_like(steps), steps, LANE, tables.prices())
+        symbols, numbers = found.symbols.long(), found.tables.long()
+        bits = tables.bits(symbols, numbers).T.reshape(len(y), -1).sum(1)
         if tables.training:
-            tables.count(found.symbols, found.tables)
-        points = out_of_lanes(found.points, y) / 2
+            tables.count(symbols, numbers)
+        points = (found.decoded / FRACTION).reshape(y.shape)
     noisy_bits = gaussian_bits(noisy(y) - mean, scale).flatten(1).sum(1)
     return y + (points.to(y.dtype) + mean - y).detach(), with_gradient_of(noisy_bits, bits)
 
