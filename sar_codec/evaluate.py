@@ -102,7 +102,7 @@ def main(cfg: DictConfig) -> None:
     )
     tables = results.as_markdown()
     write_whole(run_dir / "table.md", [tables.encode()])
-    curves = plots.pngs(rows)
+    curves = plots.pngs(rows, anchor)
     for name, png in curves.items():
         write_whole(run_dir / f"{name}.png", [png])
     log.info("%d bands, %d files:\n%s", len(scenes), len(rows), tables)

@@ -18,6 +18,8 @@ _HIGHEST_VALLEY = 0.5  # of the lower of two modes
 
 _KIND_BLOCK = 24  # pixels
 _KINDS_DB = {"even": 1.0, "varied": 2.5, "strongly varied": np.inf}
+KINDS = tuple(_KINDS_DB)
+"""Of scenes, by how much the mean power of 24 x 24 pixels varies."""
 
 
 class BandRatio(NamedTuple):

@@ -24,15 +24,16 @@ body{font:16px/1.5 system-ui,sans-serif;max-width:72rem;margin:2rem auto;padding
 h1,h2,h3{line-height:1.2}img{max-width:100%;height:auto}
 .wide{overflow-x:auto}table{border-collapse:collapse;font-size:.85rem}
 th,td{padding:.3rem .6rem;border-bottom:1px solid #ccc;text-align:right;white-space:nowrap}
-th:first-child,td:first-child{text-align:left}
+th{white-space:normal;vertical-align:bottom}th:first-child,td:first-child{text-align:left}
 .crops{display:grid;grid-template-columns:repeat(auto-fill,minmax(10.5rem,1fr));gap:.8rem}
 figure{margin:0;break-inside:avoid}figcaption{font-size:.8rem}
 .crops img{width:100%;image-rendering:pixelated;display:block;margin-bottom:2px}
-dt{font-weight:600}dd{margin:0 0 .5rem;font-size:.85rem;overflow-wrap:anywhere}
+p{overflow-wrap:anywhere}dt{font-weight:600}dd{margin:0 0 .5rem;font-size:.85rem;overflow-wrap:anywhere}
 @media print{body{margin:0;max-width:none;font-size:11px}.wide{overflow:visible}
 table{font-size:8px}.crops{grid-template-columns:repeat(5,1fr)}}
 """
 _CURVES = {
+    "savings": "Rates at the same error in decibels, the mean of bands: lower is better.",
     "rmse_db_by_kind": "Error in decibels by kind of scene, by how much the mean power of 24 x 24 "
     "pixels varies: below 1 dB, below 2.5 dB, and above. Means over bands, setting by setting.",
     "rmse_db": "Error in decibels to the noisy original: lower is better.",

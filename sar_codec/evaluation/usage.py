@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from statistics import fmean, median
 from typing import Any, NamedTuple
 
+from sar_codec.evaluation.classes import KINDS
 from sar_codec.evaluation.rows import Row
 
 RATE = 0.5  # bits a pixel
@@ -78,7 +79,7 @@ def averaged_by_kind(rows: Sequence[Row]) -> list[Row]:
     for row in rows:
         groups.setdefault((row.kind, row.codec, row.setting), []).append(row)
     found = []
-    for (kind, _, _), some in sorted(groups.items(), key=lambda item: item[0][0]):
+    for (kind, _, _), some in sorted(groups.items(), key=lambda item: KINDS.index(item[0][0])):
         fields = ("bits_per_pixel", "rmse_db", "max_error_db", "ssim", "bias_db")
         means: dict[str, Any] = {
             field: fmean(getattr(row, field) for row in some) for field in fields

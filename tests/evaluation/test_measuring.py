@@ -128,5 +128,19 @@ def test_a_picture_has_a_panel_a_band_and_a_line_a_codec(rows: Sequence[Row], fi
     assert all(len(axes.get_lines()) == 3 for axes in figure.axes)
 
 
+def test_savings_are_drawn_over_the_rate_of_the_anchor(rows: Sequence[Row]) -> None:
+    # 64 bits for 64 ** 2 pixels at a setting of 64, and so on: some of the rates are reached.
+    (panel,) = plots.savings(rows, "a").axes
+    by_name = {line.get_label(): line for line in panel.get_lines()}
+    assert np.asarray(by_name["a"].get_ydata()) == pytest.approx(0, abs=1e-6)
+    assert np.asarray(by_name["b"].get_ydata()) == pytest.approx(-50, abs=1)
+    assert len(by_name["b"].get_ydata()) > 3
+    assert len(by_name["c"].get_ydata()) == 0
+
+
 def test_pictures_are_drawn(rows: Sequence[Row]) -> None:
-    assert plots.png(rows, "rmse_db").startswith(b"\x89PNG")
+    found = plots.pngs(rows, "a")
+    assert list(found) == ["savings", "rmse_db_by_kind", *plots.FIELDS]
+    assert all(each.startswith(b"\x89PNG") for each in found.values())
+    assert list(plots.pngs(rows, "of another mode")) == ["rmse_db_by_kind", *plots.FIELDS]
+    assert plots.pngs([], "a") == {}
