@@ -28,7 +28,7 @@ th{white-space:normal;vertical-align:bottom}th:first-child,td:first-child{text-a
 .crops{display:grid;grid-template-columns:repeat(auto-fill,minmax(10.5rem,1fr));gap:.8rem}
 figure{margin:0;break-inside:avoid}figcaption{font-size:.8rem}
 .crops img{width:100%;image-rendering:pixelated;display:block;margin-bottom:2px}
-p{overflow-wrap:anywhere}dt{font-weight:600}dd{margin:0 0 .5rem;font-size:.85rem;overflow-wrap:anywhere}
+p,dd{overflow-wrap:anywhere}dt{font-weight:600}dd{margin:0 0 .5rem;font-size:.85rem}
 @media print{body{margin:0;max-width:none;font-size:11px}.wide{overflow:visible}
 table{font-size:8px}.crops{grid-template-columns:repeat(5,1fr)}}
 """
