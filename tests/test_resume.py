@@ -304,13 +304,6 @@ def test_twenty_kills_at_random_instants_change_nothing(whole: Path, tmp_path: P
     cut_at_random(tmp_path, whole, 60, [signal.SIGKILL] * 20, 4.5)
 
 
-def test_signals_at_random_instants_are_obeyed_in_time_and_change_nothing(
-    whole: Path, tmp_path: Path
-) -> None:
-    numbers = [signal.SIGTERM, signal.SIGINT, signal.SIGUSR2]
-    assert max(cut_at_random(tmp_path, whole, 60, numbers, 4.5)) < 10
-
-
 @pytest.mark.slow
 def test_two_hundred_kills_at_random_instants_change_nothing(whole: Path, tmp_path: Path) -> None:
     for part in range(10):
