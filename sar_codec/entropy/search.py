@@ -83,6 +83,13 @@ def quantised_around(
         y, mean, index = (each.contiguous().numpy() for each in (values, means, indices))
         found = lanes.encode(y, mean, index, length, *(each.numpy() for each in prices))
         return Around(*(torch.from_numpy(each) for each in found))
+    return around_by_tensors(values, means, indices, length, prices)
+
+
+def around_by_tensors(
+    values: Tensor, means: Tensor, indices: Tensor, length: int, prices: Prices
+) -> Around:
+    """`quantised_around` on any device."""
     off = (values - means.float() / FRACTION).nan_to_num(0).clamp(-_LARGEST, _LARGEST)
     scales = (indices + FRACTION // 2).div(FRACTION, rounding_mode="floor")
     scales = scales.clamp(0, len(prices.middle) - 1).long()
