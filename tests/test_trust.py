@@ -549,7 +549,13 @@ def resumed(
     return result
 
 
-@pytest.mark.parametrize("name", HOSTILE)
+SLOW_TOO = [
+    pytest.param(name, marks=[pytest.mark.slow] if number % 3 else [])
+    for number, name in enumerate(HOSTILE)
+]
+
+
+@pytest.mark.parametrize("name", SLOW_TOO)  # each is a program's start, a third of a second
 def test_a_hostile_checkpoint_is_refused_in_one_line(
     name: str, trained: Path, run_program: RunProgram, tmp_path: Path
 ) -> None:

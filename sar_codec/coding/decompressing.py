@@ -96,7 +96,11 @@ class Image:
                     f"{self._network.id}; give the one that it was compressed with, --model FILE"
                 )
             if about.max_error_db is not None:
-                self._cells = Cells(self.header.raster.dtype, about.quantity, about.max_error_db)
+                try:
+                    dtype = self.header.raster.dtype
+                    self._cells = Cells(dtype, about.quantity, about.max_error_db)
+                except UserError as error:
+                    raise UserError(f"{path}: {error}; the file is damaged") from None
         except BaseException:
             self._file.__exit__()
             raise

@@ -97,8 +97,9 @@ class Stored(NamedTuple):
 
     def _moved(self, pixels: NDArray[Any], steps: int) -> NDArray[Any]:
         if self.dtype.kind == "f":
-            for _ in range(abs(steps)):
-                pixels = np.nextafter(pixels, self.dtype.type(np.copysign(np.inf, steps)))
+            with np.errstate(over="ignore", under="ignore"):  # infinite ones are none of those
+                for _ in range(abs(steps)):
+                    pixels = np.nextafter(pixels, self.dtype.type(np.copysign(np.inf, steps)))
             return pixels
         integers = np.iinfo(self.dtype)
         moved = pixels.astype(np.int64) + steps

@@ -112,6 +112,17 @@ def replaced(value: Any, rng: np.random.Generator, odds: float) -> Any:
     return value
 
 
+def test_a_bound_that_the_type_cannot_have_is_told_with_the_file(original: Original) -> None:
+    header = json.loads(json.dumps(original.header))
+    if header["about"]["mode"] != "bounded":
+        pytest.skip("this one has no bound")
+    header["about"]["max_error_db"] = 0.0  # of floating point
+    with pytest.raises(UserError) as refusal:
+        original.decoded(header, original.tiles)
+    assert str(refusal.value).startswith(f"{original.path}: max_error_db=0.0 for float32")
+    assert str(refusal.value).endswith("the file is damaged")
+
+
 @pytest.mark.parametrize("count", [20, pytest.param(5000, marks=pytest.mark.slow)])
 def test_mutated_headers_are_refused_or_decode(original: Original, count: int) -> None:
     rng, refused = np.random.default_rng(count), 0
