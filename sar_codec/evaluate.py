@@ -43,7 +43,6 @@ def main(cfg: DictConfig) -> None:
     import torch
 
     from sar_codec.evaluation import plots
-    from sar_codec.evaluation.bits import summarise_bits
     from sar_codec.evaluation.contestants import contestants
     from sar_codec.evaluation.measuring import measured
     from sar_codec.evaluation.own import Own
@@ -51,8 +50,6 @@ def main(cfg: DictConfig) -> None:
     from sar_codec.evaluation.results import Results
     from sar_codec.evaluation.rows import write_rows
     from sar_codec.evaluation.scenes import read_scenes
-    from sar_codec.evaluation.summary import summarise
-    from sar_codec.evaluation.usage import usage
 
     settings = top_level(plain(cfg), Evaluation)
     run_dir = Path(HydraConfig.get().runtime.output_dir)
@@ -79,15 +76,7 @@ def main(cfg: DictConfig) -> None:
     write_rows(rows, run_dir / "metrics.csv")
 
     anchor = by_name[settings.anchor].name
-    results = Results(
-        rows,
-        anchor,
-        len(scenes),
-        summarise(rows, anchor, settings.seed),
-        usage(rows),
-        summarise_bits(rows, "bounded", anchor, settings.seed),
-        summarise_bits(rows, "lossless", anchor, settings.seed),
-    )
+    results = Results.of(rows, anchor, len(scenes), settings.seed)
     about: dict[str, Any] = {
         "program": f"sar_codec {version('sar_codec')}",
         "anchor": anchor,

@@ -4,10 +4,10 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from sar_codec.evaluation.bits import BitsSummary, bits_cells
+from sar_codec.evaluation.bits import BitsSummary, bits_cells, summarise_bits
 from sar_codec.evaluation.rows import Row
-from sar_codec.evaluation.summary import RATES, CodecSummary, cells
-from sar_codec.evaluation.usage import RATE, Figures, usage_cells
+from sar_codec.evaluation.summary import RATES, CodecSummary, cells, summarise
+from sar_codec.evaluation.usage import RATE, Figures, usage, usage_cells
 
 TITLES = {
     "rate": "Rate and distortion",
@@ -39,6 +39,19 @@ class Results:
     usage: dict[str, Figures]
     bounded: Sequence[BitsSummary]
     lossless: Sequence[BitsSummary]
+
+    @classmethod
+    def of(cls, rows: Sequence[Row], anchor: str, images: int, seed: int) -> "Results":
+        """All of rows; `seed` is that of the bootstrap."""
+        return cls(
+            rows,
+            anchor,
+            images,
+            summarise(rows, anchor, seed),
+            usage(rows),
+            summarise_bits(rows, "bounded", anchor, seed),
+            summarise_bits(rows, "lossless", anchor, seed),
+        )
 
     def tables(self) -> dict[str, list[list[str]]]:
         """Lines of tables, the first their head, by their titles."""
