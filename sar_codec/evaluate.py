@@ -56,7 +56,7 @@ def main(cfg: DictConfig) -> None:
     by_name, missing = contestants(settings.codecs, settings.checkpoint, settings.threads)
     codecs = list(by_name.values())
     if settings.anchor not in by_name:
-        why = next((f" ({each})" for each in missing if each.startswith(settings.anchor)), "")
+        why = next((f" ({each})" for each in missing if each.startswith(f"{settings.anchor}:")), "")
         raise UserError(
             f"anchor={settings.anchor}: is none of {', '.join(by_name)}, which are compared{why}; "
             "give one of these"
@@ -86,9 +86,7 @@ def main(cfg: DictConfig) -> None:
         "seen_in_training": seen,
         "windows_db": {f"{s.name} {s.band}": (s.low_db, s.high_db) for s in scenes},
     }
-    write_whole(
-        run_dir / "summary.json", [json.dumps(about | results.as_json(), indent=2).encode()]
-    )
+    write_whole(run_dir / "summary.json", [as_json(about | results.as_json())])
     tables = results.as_markdown()
     write_whole(run_dir / "table.md", [tables.encode()])
     curves = plots.pngs(rows, anchor)
@@ -99,6 +97,12 @@ def main(cfg: DictConfig) -> None:
     report = run_dir / "report.html"
     write_report(report, scenes, codecs, results, curves, missing, seen, about["program"])
     log.info("The report is %s", report)
+
+
+def as_json(values: dict[str, Any]) -> bytes:
+    """A JSON file, null for what is no number or infinite, which JSON does not know."""
+    known = json.loads(json.dumps(values), parse_constant=lambda _: None)
+    return (json.dumps(known, indent=2, allow_nan=False) + "\n").encode()
 
 
 def bands_of(data: dict[str, Any]) -> list[Any]:

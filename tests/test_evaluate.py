@@ -7,7 +7,7 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 
-from sar_codec.evaluate import main, seen_in_training
+from sar_codec.evaluate import as_json, main, seen_in_training
 from sar_codec.networks import BOUNDED, QUALITY
 
 RunProgram = Callable[..., tuple[int, str]]
@@ -39,6 +39,11 @@ def test_the_whole_command_leaves_figures_tables_and_curves(
     assert (run / "table.md").read_text() in (run / "training.log").read_text()
     assert "<html" in (run / "report.html").read_text()
     assert (run / "rmse_db.png").read_bytes().startswith(b"\x89PNG")
+
+
+def test_json_has_null_for_what_it_does_not_know() -> None:
+    found = json.loads(as_json({"a": [float("inf"), 1.5], "b": float("nan")}))
+    assert found == {"a": [None, 1.5], "b": None}
 
 
 def test_codecs_of_all_kinds_have_tables_in_one_report(

@@ -64,17 +64,6 @@ def pack_gains(wanted: NDArray[np.float32], decoded: NDArray[np.float32]) -> byt
     return _coded(deltas, int(_tables().bits(symbols, every_scale).sum(1).argmin()))
 
 
-def with_gains(gains: bytes, decoded: NDArray[np.float32]) -> NDArray[np.float32]:
-    """A whole tile's decibels `(h, w)` with the gains that `pack_gains` made.
-
-    Raises:
-        UserError: these are damaged.
-    """
-    if not gains:
-        return decoded
-    return decoded + gain_db(gains, (decoded.shape[0], decoded.shape[1]))
-
-
 def gain_db(gains: bytes, shape: tuple[int, int]) -> NDArray[np.float32]:
     """The gain of each pixel of a tile, in dB, `(h, w)`.
 

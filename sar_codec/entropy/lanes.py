@@ -8,7 +8,7 @@ from sar_codec.entropy.integer import FRACTION
 from sar_codec.entropy.range_coder import State
 from sar_codec.entropy.runs import Columns, Numbers, Symbols
 from sar_codec.entropy.runs import take as take_step
-from sar_codec.entropy.tables import LARGEST_SYMBOL
+from sar_codec.entropy.tables import LARGEST_VALUE
 from sar_codec.entropy.trellis import (
     BEFORE,
     BIT,
@@ -31,7 +31,7 @@ _WIDTH = 16  # lanes that are searched side by side
 _BEFORE = np.array(BEFORE, np.int64)  # (8, 2, 2)
 _BIT, _ESCAPE_BITS, _QUIET = np.float32(BIT), np.float32(ESCAPE_BITS), np.float32(QUIET)
 _HALF, _ONE, _ZERO, _TWO = (np.float32(each) for each in (0.5, 1, 0, 2))
-_LARGEST = np.float32(LARGEST_SYMBOL - 2)
+_LARGEST = np.float32(LARGEST_VALUE)
 _FINE, _HALF_STEP = np.float32(1 / FRACTION), FRACTION // 2
 
 

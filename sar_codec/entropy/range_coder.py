@@ -11,8 +11,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from sar_codec.entropy.compiled import compiled
+from sar_codec.entropy.tables import PRECISION
 
-PRECISION = 24  # bits; the shares of an alphabet sum to 2^24
 WORD = np.dtype("<u4")
 _WORD_BITS = np.uint64(32)
 _BITS = np.uint64(PRECISION)

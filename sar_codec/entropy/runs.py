@@ -11,8 +11,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from sar_codec.entropy.compiled import compiled
-from sar_codec.entropy.range_coder import PRECISION, Shares, State, advance, share
-from sar_codec.entropy.tables import ESCAPE, ESCAPE_CLASSES, LARGEST_SYMBOL, IntegerTables
+from sar_codec.entropy.range_coder import Shares, State, advance, share
+from sar_codec.entropy.tables import (
+    ESCAPE,
+    ESCAPE_CLASSES,
+    LARGEST_SYMBOL,
+    PRECISION,
+    IntegerTables,
+)
 from sar_codec.errors import UserError
 
 Symbols = NDArray[np.int64]

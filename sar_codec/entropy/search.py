@@ -8,7 +8,7 @@ from torch.nn import functional
 
 from sar_codec.entropy import lanes
 from sar_codec.entropy.integer import FRACTION
-from sar_codec.entropy.tables import LARGEST_SYMBOL
+from sar_codec.entropy.tables import LARGEST_VALUE
 from sar_codec.entropy.trellis import (
     BEFORE,
     BIT,
@@ -18,8 +18,6 @@ from sar_codec.entropy.trellis import (
     half_points,
     quantisers_of,
 )
-
-_LARGEST = float(LARGEST_SYMBOL - 2)
 
 
 class Prices(NamedTuple):
@@ -90,7 +88,7 @@ def around_by_tensors(
     values: Tensor, means: Tensor, indices: Tensor, length: int, prices: Prices
 ) -> Around:
     """`quantised_around` on any device."""
-    off = (values - means.float() / FRACTION).nan_to_num(0).clamp(-_LARGEST, _LARGEST)
+    off = (values - means.float() / FRACTION).nan_to_num(0).clamp(-LARGEST_VALUE, LARGEST_VALUE)
     scales = (indices + FRACTION // 2).div(FRACTION, rounding_mode="floor")
     scales = scales.clamp(0, len(prices.middle) - 1).long()
     coded = of_tensors(in_lanes(off, length), in_lanes(scales, length), prices)
@@ -133,7 +131,7 @@ def of_tensors(values: Tensor, scales: Tensor, prices: Prices) -> Quantised:
 
 
 def _searched(values: Tensor, scales: Tensor, prices: Prices) -> Tensor:
-    sizes, signs = values.abs(), values.sign()
+    sizes, signs = values.abs(), torch.where(values < 0, -1.0, 1.0)  # of zeros, as of others
     # A symbol s of the first quantiser is the point s, one of the second s - sign(s) / 2.
     symbols = torch.stack(
         [

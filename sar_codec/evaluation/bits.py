@@ -38,6 +38,11 @@ class BitsSummary:
     encoding_speed: float
     decoding_speed: float
 
+    @property
+    def used(self) -> float:
+        """The largest error as a share of the bound, the worst of all bounds."""
+        return max(error / bound for bound, error in self.max_error_db.items())
+
 
 def summarise_bits(rows: Sequence[Row], mode: Mode, anchor: str, seed: int) -> list[BitsSummary]:
     """A summary of each codec of a mode, in order of the rows.
@@ -99,8 +104,7 @@ def bits_cells(summaries: Sequence[BitsSummary], anchor: str) -> list[list[str]]
             is_anchor = each.codec == anchor
             line.append("" if is_anchor else f"{percent(each.change)} ({low} to {high})")
         if bounded:
-            used = max(error / setting for setting, error in each.max_error_db.items())
-            line += [f"{100 * used:.1f} %", decibels(each.block_bias_db, "+.2f")]
+            line += [f"{100 * each.used:.1f} %", decibels(each.block_bias_db, "+.2f")]
         line.append(f"{each.encoding_speed:.3g} / {each.decoding_speed:.3g} Mpx/s")
         lines.append(line)
     return lines

@@ -40,12 +40,15 @@ def kind_of(scene: Scene) -> str:
     "even" is below a standard deviation of 1 dB, as of fields or forest alone, "varied" below
     2.5 dB, "strongly varied" above, as of towns, mountains and coasts.
     """
-    sides = [min(_KIND_BLOCK, side) for side in scene.decibels.shape]
-    window = sides[0], sides[1]
-    counts = _pooled(scene.valid.astype(np.float64), window, window, 0)
-    means = _pooled(_linear(scene.decibels, scene.valid), window, window, 0)
+    shape = scene.decibels.shape
+    missing = [(0, -side % _KIND_BLOCK) for side in shape]  # of the last blocks of rows and columns
+    window = _KIND_BLOCK, _KIND_BLOCK
+    counts, sums = (
+        _pooled(np.pad(each, missing), window, window, 0)
+        for each in (scene.valid.astype(np.float64), _linear(scene.decibels, scene.valid))
+    )
     enough = counts >= counts.max() / 2
-    spread_db = (10 * np.log10(means[enough] / counts[enough])).std()
+    spread_db = (10 * np.log10(sums[enough] / counts[enough])).std()
     return next(kind for kind, limit in _KINDS_DB.items() if spread_db < limit)
 
 
@@ -101,10 +104,11 @@ def band_ratio_bias(
 ) -> BandRatio:
     """Of decibels `(height, width)` of two bands of a place, over pixels that are valid in both.
 
-    Blocks are of 64 x 64 pixels, and lie where those of `radiometry.bias` do.
+    Blocks are of 64 x 64 pixels, and lie where those of `radiometry.bias` do; NaN where none of
+    them has a pixel that is valid in both.
 
     Raises:
-        ValueError: the bands are not of the same size, or no pixel is valid in both.
+        ValueError: the bands are not of the same size.
     """
     if first.decibels.shape != second.decibels.shape:
         raise ValueError(
@@ -114,7 +118,7 @@ def band_ratio_bias(
     valid = first.valid & second.valid
     counts = block_sums(valid.astype(np.float64))
     if not counts.any():
-        raise ValueError(f"{first.name}: no pixel is valid in {first.band} and {second.band}")
+        return BandRatio(float("nan"), float("nan"))
     enough = counts >= counts.max() / 2
     images = (first_decoded, second_decoded, first.decibels, second.decibels)
     levels_db = [10 * np.log10(block_sums(_linear(each, valid))[enough]) for each in images]

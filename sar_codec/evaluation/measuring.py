@@ -96,12 +96,11 @@ def _coded(scene: Scene, codec: Codec, setting: float) -> _Coded:
 
 
 def _band_ratio(scenes: Sequence[Scene], decoded: Sequence[NDArray[np.float32]]) -> BandRatio:
-    """Of two bands that show the same pixels, that of the same polarisations (VV, HH) first."""
+    """Of two bands that show the same pixels, one polarised as was sent (VV, HH), one across."""
     pairs = sorted(zip(scenes, decoded, strict=True), key=lambda pair: pair[0].is_cross_polarised)
-    if len(pairs) == 2:
-        (first, first_decoded), (second, second_decoded) = pairs
-        if first.decibels.shape == second.decibels.shape and (first.valid & second.valid).any():
-            return band_ratio_bias(first, first_decoded, second, second_decoded)
+    across = [scene.is_cross_polarised for scene, _ in pairs]
+    if across == [False, True] and pairs[0][0].decibels.shape == pairs[1][0].decibels.shape:
+        return band_ratio_bias(*pairs[0], *pairs[1])
     return BandRatio(float("nan"), float("nan"))
 
 

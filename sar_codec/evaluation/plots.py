@@ -2,7 +2,8 @@
 
 import io
 import warnings
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -40,22 +41,22 @@ def pngs(rows: Sequence[Row], anchor: str) -> dict[str, bytes]:
     curves = [row for row in rows if row.mode == "rate"]
     if not curves:
         return {}
-    found = {"rmse_db_by_kind": png(picture(averaged_by_kind(curves), "rmse_db"))}
-    found |= {field: png(picture(curves, field)) for field in FIELDS}
+    found = {"rmse_db_by_kind": png(lambda: picture(averaged_by_kind(curves), "rmse_db"))}
+    found |= {field: png(partial(picture, curves, field)) for field in FIELDS}
     if any(row.codec == anchor for row in curves):
-        return {"savings": png(savings(curves, anchor))} | found
+        return {"savings": png(lambda: savings(curves, anchor))} | found
     return found
 
 
-def png(figure: "Figure") -> bytes:
-    """A figure as a PNG, the same whatever the user's own matplotlibrc says."""
+def png(drawn: "Callable[[], Figure]") -> bytes:
+    """What is drawn as a PNG, the same whatever the user's own matplotlibrc says."""
     import matplotlib
     from matplotlib.backends.backend_agg import FigureCanvasAgg
 
     content = io.BytesIO()
     with matplotlib.rc_context(dict(matplotlib.rcParamsDefault)), warnings.catch_warnings():
         warnings.filterwarnings("ignore", "Glyph .* missing from")  # drawn as boxes
-        FigureCanvasAgg(figure).print_figure(content, format="png", bbox_inches="tight")
+        FigureCanvasAgg(drawn()).print_figure(content, format="png", bbox_inches="tight")
     return content.getvalue()
 
 

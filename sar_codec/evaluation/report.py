@@ -109,8 +109,8 @@ def write_report(
 def _notes(anchor: str) -> dict[str, str]:
     """What there is to say of tables, by their titles."""
     return {
-        TITLES["rate"]: "Percentages are rates at the same RMSE in dB, relative to those of "
-        f"{anchor}, where both reach it (Bjontegaard, PCHIP; 95 % by a bootstrap over "
+        TITLES["rate"]: "Percentages, if any, are rates at the same RMSE in dB, relative to those "
+        f"of {anchor}, where both reach it (Bjontegaard, PCHIP; 95 % by a bootstrap over "
         "places, of which few make a rough interval), and over what all codecs reach, so that "
         "they can be compared among each other; then at rates of it one by one. "
         f"Biases are the worst of any band and setting of {FAITHFUL_FROM:g} bits a pixel and "
@@ -120,8 +120,8 @@ def _notes(anchor: str) -> dict[str, str]:
         "nobody's choice of filter, and are lost. What to smooth is for who uses the data to say. "
         "The ratio image is original over decoded power; its structure is 0 where only noise was "
         "taken, whatever the amount. Peaks of point targets: original minus decoded, and how far "
-        "they moved. VV/VH is of blocks of 64 x 64 pixels. Water is what lies below a threshold "
-        "that parts the scene's two modes; few scenes have these.",
+        "they moved. The ratio of bands, VV/VH or HH/HV, is of blocks of 64 x 64 pixels. Water is "
+        "what lies below a threshold that parts the scene's two modes; few scenes have these.",
         TITLES["bounded"]: "Of the bound: the largest error that any pixel had. Block bias: of the "
         "mean over blocks, the worst of any band and bound.",
         TITLES["lossless"]: "Of amplitudes as integers of 16 bits, as Sentinel-1 products have "

@@ -128,28 +128,22 @@ def cells(summaries: Sequence[CodecSummary], anchor: str, images: int) -> list[l
         anchor: the codec that all are compared with.
         images: bands that there are.
     """
-    head = [
-        "codec",
-        f"BD-rate against {anchor} (95 %)",
-        "where all reach",
-        *(f"at {rate:g} bpp" for rate in RATES),
-        "block bias",
-        "largest",
-        "encode / decode",
-    ]
-    lines = [head]
+    compared = ["where all reach", *(f"at {rate:g} bpp" for rate in RATES)]
+    compared.insert(0, f"BD-rate against {anchor} (95 %)")
+    are_compared = any(each.bd_rate is not None for each in summaries)
+    head = ["codec", *(compared if are_compared else []), "block bias", "largest"]
+    lines = [[*head, "encode / decode"]]
     for each in summaries:
         bd = percent(each.bd_rate)
         if each.bd_interval and each.codec != anchor:
             bd += f" ({percent(each.bd_interval[0])} to {percent(each.bd_interval[1])})"
         if each.images < images:
             bd += f", {each.images} of {images} bands"
+        figures = [bd, percent(each.bd_rate_of_all), *map(percent, each.savings)]
         lines.append(
             [
                 each.codec,
-                bd,
-                percent(each.bd_rate_of_all),
-                *map(percent, each.savings),
+                *(figures if are_compared else []),
                 decibels(each.bias_db, "+.2f"),
                 decibels(each.largest_block_bias_db, ".2f"),
                 f"{each.encoding_speed:.3g} / {each.decoding_speed:.3g} Mpx/s",

@@ -31,7 +31,7 @@ _FIGURES = (
     _Figure("peak_loss_db", "peaks of targets: loss", "+.2f"),
     _Figure("largest_peak_loss_db", "largest, dB", "+.2f", is_worst=True),
     _Figure("peak_offset_pixels", "moved by, pixels", ".2f"),
-    _Figure("band_ratio_bias_db", "VV/VH: bias", "+.3f"),
+    _Figure("band_ratio_bias_db", "co-/cross-polarised: bias", "+.3f"),
     _Figure("band_ratio_rmse_db", "RMSE, dB", ".3f"),
     _Figure("water_iou", "water IoU", ".3f"),
 )
@@ -96,7 +96,7 @@ def _off(row: Row | None, rate: float) -> float:
 
 def _over(rows: Sequence[Row], figure: _Figure) -> float | None:
     values = [getattr(row, figure.field) for row in rows]
-    values = [value for value in values if not math.isnan(value)]
+    values = [value for value in values if math.isfinite(value)]  # flat blocks have inf looks
     if not values:
         return None
     return max(values) if figure.is_worst else median(values)

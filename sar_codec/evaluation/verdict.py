@@ -26,11 +26,10 @@ def verdict(results: Results) -> list[str]:
             + _of_usage(results.usage.get(each.codec, {}))
         )
     for some in results.bounded:
-        worst = max(error / bound for bound, error in some.max_error_db.items())
         found.append(
-            f"{some.codec}: {'no' if worst <= _ROUNDING else 'some'} pixel is off by more than "
-            f"asked for, the worst by {100 * worst:.1f} % of it. The mean over blocks of power is "
-            f"off by {some.block_bias_db:+.2f} dB at most."
+            f"{some.codec}: {'no' if some.used <= _ROUNDING else 'some'} pixel is off by more than "
+            f"asked for, the worst by {100 * some.used:.1f} % of it. The mean over blocks of power "
+            f"is off by {some.block_bias_db:+.2f} dB at most."
         )
     return found
 

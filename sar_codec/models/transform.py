@@ -1,6 +1,5 @@
 """Image to latents and back, at any quality of a range: what the codecs share."""
 
-from collections.abc import Callable
 from typing import NamedTuple
 
 import torch
@@ -18,9 +17,6 @@ _BAND = 8  # the networks work on 8x8 blocks: one vector of 64 pixels a position
 _LOG_GAINS = 1.6, 7.0
 # The order in which images of a batch take the levels: any few of them cover the range.
 _SPREAD = 0, 4, 2, 6, 1, 5, 3, 7
-
-# Mean and scale index of some latents, as `entropy.integer` has them -> what they are coded as.
-Code = Callable[[Tensor, Tensor], Tensor]
 
 
 class Coded(NamedTuple):

@@ -7,7 +7,13 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from sar_codec.evaluation.classes import band_ratio_bias, water_agreement, water_threshold
+from sar_codec.evaluation.classes import (
+    KINDS,
+    band_ratio_bias,
+    kind_of,
+    water_agreement,
+    water_threshold,
+)
 from sar_codec.evaluation.scenes import Scene
 
 Speckled = Callable[..., NDArray[np.float32]]
@@ -133,9 +139,26 @@ def test_bands_are_of_the_same_size(scene: Scene) -> None:
         band_ratio_bias(scene, scene.decibels, other, other.decibels)
 
 
-def test_bands_share_a_valid_pixel(speckled: Speckled) -> None:
+def test_bands_that_share_no_valid_pixel_have_no_ratio(speckled: Speckled) -> None:
     first, second = of(speckled(20, 20, 5)), of(speckled(20, 20, 5))
     first.decibels[:10] = np.nan
     second.decibels[10:] = np.nan
-    with pytest.raises(ValueError, match="no pixel is valid"):
-        band_ratio_bias(first, first.decibels, second, second.decibels)
+    assert np.isnan(band_ratio_bias(first, first.decibels, second, second.decibels)).all()
+
+
+@pytest.mark.parametrize(
+    ("spread_db", "kind"), [(0.0, "even"), (3.5, "varied"), (6.5, "strongly varied")]
+)
+def test_kinds_are_told_by_how_much_means_vary(
+    speckled: Speckled, spread_db: float, kind: str
+) -> None:
+    decibels = speckled(240, 240, 20)
+    decibels[:, 120:] += np.float32(spread_db)  # a standard deviation of half of that
+    assert kind_of(of(decibels)) == kind
+
+
+@pytest.mark.parametrize("shape", [(30, 30), (24, 100), (1, 1)])
+def test_scenes_of_any_shape_have_a_kind(speckled: Speckled, shape: tuple[int, int]) -> None:
+    decibels = speckled(*shape, 5)
+    decibels[:-1, :-1] = np.nan  # valid at the edges alone
+    assert kind_of(Scene("a", "VV", "here", decibels, -30, 0)) in KINDS

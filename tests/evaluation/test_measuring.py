@@ -95,24 +95,28 @@ def test_without_the_anchor_nothing_is_compared(rows: Sequence[Row]) -> None:
     (found, *_) = summarise(rows, "of another mode", seed=0)
     assert found.bd_rate is None
     assert found.bias_db is not None
+    lines = cells([found], "of another mode", 1)
+    assert lines[0] == ["codec", "block bias", "largest", "encode / decode"]
+    assert len(lines[1]) == 4
 
 
 def test_two_bands_of_a_scene_have_a_ratio(scene: Scene) -> None:
     cross = Scene(scene.name, "VH", scene.place, scene.decibels - 7, -40, 0)
     elsewhere = Scene("elsewhere", "VV", scene.place, scene.decibels, -40, 0)
+    twice = [Scene("twice", "VV", scene.place, scene.decibels, -40, 0) for _ in range(2)]
 
     class Uneven(Offsetting):
         def decode(self, data: bytes, scene: Scene) -> NDArray[np.float32]:
             return scene.decibels + np.float32(0.3 if scene.band == "VV" else -0.2)
 
-    rows = list(measured([cross, scene, elsewhere], [Uneven("a", 1, (8,))]))
-    assert [(row.scene, row.band) for row in rows] == [
+    rows = list(measured([cross, scene, elsewhere, *twice], [Uneven("a", 1, (8,))]))
+    assert [(row.scene, row.band) for row in rows[:3]] == [
         ("somewhere", "VH"),
         ("somewhere", "VV"),
         ("elsewhere", "VV"),
     ]
     assert [row.band_ratio_bias_db for row in rows[:2]] == pytest.approx([0.5, 0.5], abs=1e-4)
-    assert np.isnan(rows[2].band_ratio_bias_db)
+    assert np.isnan([row.band_ratio_bias_db for row in rows[2:]]).all()
     assert {row.kind for row in rows} == {"strongly varied"}
 
 

@@ -146,7 +146,7 @@ def test_a_browser_shows_it_without_scrolling_sideways(
     chromium = shutil.which("chromium") or shutil.which("chromium-browser")
     if chromium is None:
         pytest.skip("chromium is not installed")
-    curves = {"rmse_db": plots.png(plots.picture(rows, "rmse_db"))}
+    curves = {"rmse_db": plots.png(lambda: plots.picture(rows, "rmse_db"))}
     page = tmp_path / "x.html"
     write_report(page, [scene], CODECS, results_of(rows), curves, [], [], "sar_codec 0")
     # In a frame, as the window itself is never that narrow.

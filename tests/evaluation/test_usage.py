@@ -48,7 +48,7 @@ def test_columns_without_any_figure_are_left_out(rows: Sequence[Row]) -> None:
     head, *lines = usage_cells(usage([row._replace(bits_per_pixel=0.5) for row in rows]))
     assert [line[0] for line in lines] == ["a", "b"]
     assert "looks" in head
-    assert "VV/VH: bias" not in head
+    assert "co-/cross-polarised: bias" not in head
     assert {len(line) for line in lines} == {len(head)}
 
 
