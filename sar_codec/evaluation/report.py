@@ -21,7 +21,7 @@ from sar_codec.files import write_whole
 _PLACES = 3  # that crops are shown of
 _STYLE = """
 body{font:16px/1.5 system-ui,sans-serif;max-width:72rem;margin:2rem auto;padding:0 1rem;color:#111}
-h1,h2,h3{line-height:1.2}img{max-width:100%;height:auto}
+h1,h2,h3{line-height:1.2;break-after:avoid}img{max-width:100%;height:auto}
 .wide{overflow-x:auto}table{border-collapse:collapse;font-size:.85rem}
 th,td{padding:.3rem .6rem;border-bottom:1px solid #ccc;text-align:right;white-space:nowrap}
 th{white-space:normal;vertical-align:bottom}th:first-child,td:first-child{text-align:left}

@@ -112,10 +112,9 @@ def replaced(value: Any, rng: np.random.Generator, odds: float) -> Any:
     return value
 
 
+@pytest.mark.parametrize("original", ["interlaced"], indirect=True)
 def test_a_bound_that_the_type_cannot_have_is_told_with_the_file(original: Original) -> None:
     header = json.loads(json.dumps(original.header))
-    if header["about"]["mode"] != "bounded":
-        pytest.skip("this one has no bound")
     header["about"]["max_error_db"] = 0.0  # of floating point
     with pytest.raises(UserError) as refusal:
         original.decoded(header, original.tiles)

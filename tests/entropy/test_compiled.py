@@ -17,4 +17,4 @@ def test_where_code_cannot_be_kept_a_loop_runs_all_the_same() -> None:
     """What comes from no file has no place beside it for its code."""
     names: dict[str, object] = {}
     exec(LOOP, names)
-    assert compiled(names["total"])(np.arange(5)) == 10  # type: ignore[type-var, operator]
+    assert compiled(names["total"])(np.arange(5)) == 10  # type: ignore[type-var, operator]  # a name of unknown code
