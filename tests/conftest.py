@@ -18,6 +18,13 @@ from tiny_networks import CONFIGS, write_weights
 SHARED_DATA = Path(__file__).resolve().parents[2] / "shared" / "data"
 
 
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    if not torch.cuda.is_available():
+        for item in items:
+            if item.get_closest_marker("gpu"):
+                item.add_marker(pytest.mark.skip(reason="needs a GPU"))
+
+
 @pytest.fixture
 def shared_data() -> Path:
     """The folder of real images beside the checkout; skips where there is none."""

@@ -41,8 +41,9 @@ class _Patches(Dataset[Tensor]):
 class RandomPatches(_Patches):
     """Training patches: sample `(epoch, index)` is a pure function of the seed and the two.
 
-    An index belongs to an area, each area having as many as windows fit in it side by side; where
-    in the area the window lies, and how it is flipped and turned, is drawn anew each epoch.
+    An index belongs to an area, each area having `repeat` times as many as windows fit in it side
+    by side; where in the area the window lies, and how it is flipped and turned, is drawn anew each
+    epoch.
     """
 
     def __init__(
@@ -53,12 +54,13 @@ class RandomPatches(_Patches):
         vmax: float,
         seed: int,
         augment: bool,
+        repeat: int = 1,
     ) -> None:
         super().__init__(size, vmin, vmax)
         self.areas = areas
         self.seed = seed
         self.augment = augment
-        self._until_area = np.cumsum([len(each) for each in areas])
+        self._until_area = np.cumsum([repeat * len(each) for each in areas])
 
     def __len__(self) -> int:
         return int(self._until_area[-1])

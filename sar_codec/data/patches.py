@@ -54,6 +54,18 @@ class Area:
         return self.scene.read(self.row + row, self.column + column, height, width)
 
 
+class Held:
+    """A scene whose decibels are in memory, float32, read once."""
+
+    def __init__(self, scene: Scene) -> None:
+        self.name, self.place, self.footprint = scene.name, scene.place, scene.footprint
+        self.height, self.width = scene.height, scene.width
+        self._decibels = scene.read(0, 0, scene.height, scene.width)
+
+    def read(self, row: int, column: int, height: int, width: int) -> NDArray[np.float32]:
+        return self._decibels[row : row + height, column : column + width]
+
+
 @dataclass(frozen=True)
 class Survey:
     """What one pass over an area found.

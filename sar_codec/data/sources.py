@@ -5,7 +5,7 @@ import logging
 import math
 import os
 from collections.abc import Sequence
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Annotated, Any, NamedTuple
 
@@ -17,6 +17,7 @@ from sar_codec.data.datasets import FixedPatches, PatchLoader, RandomPatches
 from sar_codec.data.ground import cut, seen_in, split
 from sar_codec.data.patches import (
     Area,
+    Held,
     Survey,
     Windows,
     percentiles,
@@ -117,6 +118,8 @@ def raster(
     batch_size: Count = 8,
     num_workers: Annotated[int, Ge(0)] = 2,
     augment: bool = True,
+    repeat: Count = 1,
+    in_memory: bool = False,
     vmin: float | None = None,
     vmax: float | None = None,
 ) -> Data:
@@ -124,7 +127,9 @@ def raster(
 
     Training and validation never share ground: whole grounds go to validation, or the images below
     `val_root` do, or, where there is one ground only, it is cut in two. `vmin` and `vmax`, where
-    not given, are percentiles over all valid pixels of the training images.
+    not given, are percentiles over all valid pixels of the training images. An epoch has `repeat`
+    times as many windows as fit side by side. With `in_memory` each image is kept as it was read
+    first, in four bytes a pixel, instead of reading windows of it again and again.
 
     Raises:
         UserError: there is nothing to train on, and why.
@@ -157,8 +162,10 @@ def raster(
         "sources": [asdict(part) for part in parts],
     }
     _check_window(params["vmin"], params["vmax"])
+    if in_memory:
+        training, validation = _held(training), _held(validation)
     return _loaders(
-        training, validation, params, patch_size, batch_size, num_workers, augment, seed
+        training, validation, params, patch_size, batch_size, num_workers, augment, seed, repeat
     )
 
 
@@ -286,6 +293,14 @@ def _without_ground_of(validation: list[Survey], training: list[Survey]) -> list
     return kept
 
 
+def _held(surveys: Sequence[Survey]) -> list[Survey]:
+    """The same, of scenes that are in memory; each is there once, whatever areas it has."""
+    scenes = {id(each.area.scene): each.area.scene for each in surveys}
+    held = {key: Held(scene) for key, scene in scenes.items()}
+    areas = (replace(each.area, scene=held[id(each.area.scene)]) for each in surveys)
+    return [replace(each, area=area) for each, area in zip(surveys, areas, strict=True)]
+
+
 def _check_window(vmin: float, vmax: float) -> None:
     if not -math.inf < vmin < vmax < math.inf:
         raise UserError(f"data.vmin={vmin}, data.vmax={vmax}: expected vmin below vmax, in dB")
@@ -300,10 +315,11 @@ def _loaders(
     num_workers: int,
     augment: bool,
     seed: int,
+    repeat: int = 1,
 ) -> Data:
     window = params["vmin"], params["vmax"]
     train = RandomPatches(
-        [Windows(each, patch_size) for each in training], patch_size, *window, seed, augment
+        [Windows(each, patch_size) for each in training], patch_size, *window, seed, augment, repeat
     )
     val = FixedPatches([Windows(each, patch_size) for each in validation], patch_size, *window)
     summary = (

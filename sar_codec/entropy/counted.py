@@ -4,6 +4,7 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.nn import functional
 
 from sar_codec.entropy.gaussian import REACHES, SCALES, share_between
 from sar_codec.entropy.search import Prices
@@ -26,6 +27,7 @@ class CountedTables(nn.Module):
     counts: Tensor  # of each entry of all tables, in the order of `IntegerTables.frequencies`
     prior: Tensor
     table_of_entry: Tensor
+    entries_of_table: Tensor  # one row each, filled up with one more than there are
     reach: Tensor  # of each scale's tables, to both sides of 0
 
     def __init__(self) -> None:
@@ -39,6 +41,11 @@ class CountedTables(nn.Module):
         self.register_buffer("prior", (_PRIOR * prior).float(), persistent=False)
         of_entry = torch.arange(len(lengths)).repeat_interleave(torch.tensor(lengths))
         self.register_buffer("table_of_entry", of_entry, persistent=False)
+        columns = torch.arange(max(lengths))
+        entries = self.made_tables.starts[:, None] + columns
+        outside = columns >= self.made_tables.lengths[:, None]
+        entries = entries.masked_fill(outside, sum(lengths))
+        self.register_buffer("entries_of_table", entries, persistent=False)
         self.register_buffer("reach", torch.tensor(REACHES), persistent=False)
         self._is_stale = True
         self._made_prices: tuple[tuple[int, int], Prices] | None = None
@@ -82,7 +89,8 @@ class CountedTables(nn.Module):
     def _shares(self) -> Tensor:
         """Of each entry in its table, float32."""
         weights = self.counts + self.prior
-        totals = weights.new_zeros(QUANTISERS * SCALES).index_add_(0, self.table_of_entry, weights)
+        # Not index_add_, which on a GPU adds in an order that varies: resuming is to be exact.
+        totals = functional.pad(weights, (0, 1)).take(self.entries_of_table).sum(1)
         return weights / totals[self.table_of_entry]
 
     @torch.no_grad()

@@ -1,5 +1,6 @@
 """The symbols along the trellis that cost least."""
 
+from importlib.util import find_spec
 from typing import NamedTuple
 
 import torch
@@ -115,13 +116,18 @@ def out_of_lanes(lanes: Tensor, like: Tensor) -> Tensor:
 def of_tensors(values: Tensor, scales: Tensor, prices: Prices) -> Quantised:
     """Symbols with the least sum of squared errors and bits, over all paths through the trellis.
 
-    By tensors' functions, which on a CPU take several times as long as a compiled loop.
+    By a kernel on GPUs that Triton knows; else by tensors' functions, which take many times as long
+    as a compiled loop.
 
     Args:
         values: `(L, n)`, float32, in steps: n sequences, each of L values.
         scales: of each value, int64.
         prices: of symbols of these scales.
     """
+    if values.is_cuda and find_spec("triton"):
+        from sar_codec.entropy import trellis_kernel
+
+        return Quantised(*trellis_kernel.searched(values, scales, *prices))
     active = (values.abs().amax(0) >= QUIET).nonzero()[:, 0]
     symbols = torch.zeros_like(values, dtype=torch.int64)
     symbols[:, active] = _searched(values[:, active], scales[:, active], prices)

@@ -1,7 +1,8 @@
 """What `optimizer=` names."""
 
 import math
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from typing import Annotated
 
 import torch
@@ -31,3 +32,16 @@ def adamw(
 ) -> torch.optim.AdamW:
     """Adam with decoupled weight decay (Loshchilov & Hutter, https://arxiv.org/abs/1711.05101)."""
     return torch.optim.AdamW(params, lr=lr, betas=betas, weight_decay=weight_decay, fused=True)
+
+
+@contextmanager
+def with_rates_times(share: float, optimizer: torch.optim.Optimizer) -> Iterator[None]:
+    """A context in which an optimizer's learning rates are `share` of what they are."""
+    rates = [group["lr"] for group in optimizer.param_groups]
+    for group in optimizer.param_groups:
+        group["lr"] = share * group["lr"]
+    try:
+        yield
+    finally:
+        for group, rate in zip(optimizer.param_groups, rates, strict=True):
+            group["lr"] = rate

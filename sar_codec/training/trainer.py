@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Annotated, Any
 
 import torch
-from annotated_types import Ge, Gt, Lt
+from annotated_types import Ge, Gt, Le, Lt
 from torch import Tensor, nn
 from torch.optim.lr_scheduler import ReduceLROnPlateau
 from tqdm.contrib.logging import logging_redirect_tqdm
@@ -39,7 +39,7 @@ from sar_codec.training.environment import record_environment
 from sar_codec.training.epoch_batches import batches_after, count_batches
 from sar_codec.training.examples import Examples
 from sar_codec.training.keeping import KeptCheckpoints
-from sar_codec.training.optimizers import adam
+from sar_codec.training.optimizers import adam, with_rates_times
 from sar_codec.training.profiling import profiled
 from sar_codec.training.progress import (
     SAMPLES,
@@ -89,6 +89,8 @@ class Trainer:
         device: "auto" is the GPU where there is one.
         lr_factor: what the learning rate is multiplied by when validation loss stops falling.
         lr_patience: epochs without improvement before that.
+        lr_decay: share of the epochs given to `train`, the last ones, in which the learning rate
+            falls besides, linearly: one more epoch would have none of it.
         max_grad_norm: gradients longer than this are scaled down to it.
         accumulate_steps: so many batches make one update, the same as a batch of all of them would.
         ema_decay: with it, an exponential moving average of the weights is kept, validated as
@@ -119,6 +121,7 @@ class Trainer:
         device: str | torch.device = "auto",
         lr_factor: Annotated[float, Gt(0), Lt(1)] = 0.5,
         lr_patience: Annotated[int, Ge(0)] = 10,
+        lr_decay: Annotated[float, Ge(0), Le(1)] = 0.0,
         max_grad_norm: Annotated[float, Gt(0)] = 1.0,
         accumulate_steps: Count = 1,
         ema_decay: Annotated[float, Gt(0), Lt(1)] | None = None,
@@ -152,6 +155,7 @@ class Trainer:
         params = checkpoint.plain(preprocessing_params or {}, "preprocessing_params")
         self.preprocessing_params: dict[str, Any] = params
         self.config: dict[str, Any] = checkpoint.plain(config or {}, "config")
+        self.lr_decay = lr_decay
         self.max_grad_norm = max_grad_norm
         self.accumulate_steps = accumulate_steps
         self.limit_batches = limit_batches
@@ -163,6 +167,7 @@ class Trainer:
                 if hasattr(loader, "share"):
                     loader.share(self.processes.rank, self.processes.count)
 
+        self.epochs: float = math.inf  # to be done in all
         self.epoch = 0  # epochs finished
         self.batch = 0  # batches trained of the next one
         self.global_step = 0
@@ -201,6 +206,7 @@ class Trainer:
             The history: a row an epoch, resumed ones included.
         """
         self._log_start()
+        self.epochs = epochs
         began_at = self.epoch
         with (
             self.processes.minding_others(),
@@ -287,7 +293,7 @@ class Trainer:
 
     def _run_epoch(self, epochs: int) -> None:
         began = time.perf_counter()
-        learning_rate = self.optimizer.param_groups[0]["lr"]
+        learning_rate = self._share_of_rate() * self.optimizer.param_groups[0]["lr"]
         if self.device.type == "cuda":
             torch.cuda.reset_peak_memory_stats(self.device)
         train = self.train_epoch()
@@ -367,7 +373,8 @@ class Trainer:
             measured.append((parts, len(x)))
         norm = nn.utils.clip_grad_norm_(self.model.parameters(), self.max_grad_norm)
         good = torch.isfinite(self.processes.sum(total) + norm)
-        step_if(good, self.optimizer)
+        with with_rates_times(self._share_of_rate(), self.optimizer):
+            step_if(good, self.optimizer)
         restore_unless(good, self.model.buffers(), before)
         for parts, count in measured:
             self._train_means.add(parts, count, good)
@@ -376,6 +383,12 @@ class Trainer:
             self.ema.update(self.model, self.global_step, good)
         self.batch += len(batches)
         self._bad_steps.add(range(self.batch - len(batches), self.batch), good)
+
+    def _share_of_rate(self) -> float:
+        """What of the learning rate this epoch is trained with; 1 until it falls."""
+        if not self.lr_decay or self.epochs == math.inf:
+            return 1.0
+        return min(1.0, (self.epochs - self.epoch) / (self.lr_decay * self.epochs + 1))
 
     def _pause_or_save(self) -> None:
         """Between two steps: whether to stop here, and whether a checkpoint is due."""

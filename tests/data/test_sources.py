@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from sar_codec.data.datasets import FixedPatches, PatchLoader, RandomPatches
 from sar_codec.data.patches import Area
+from sar_codec.data.raster import Band
 from sar_codec.data.scaling import Quantity
 from sar_codec.data.sources import Data, RasterSource, raster, synthetic
 from sar_codec.data.synthetic import SyntheticScene
@@ -148,6 +149,25 @@ def test_the_settings_reach_the_loaders(one_image: Path, num_workers: int) -> No
 
 
 # The window of decibels
+
+
+def test_what_is_kept_in_memory_is_what_windows_would_be_read_as(
+    three_grounds: Path, one_image: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for folder in (three_grounds, one_image):
+        read, held = load(folder), load(folder, in_memory=True)
+        expected = [all_of(read.train), all_of(read.val)]
+        assert read.train.describe(0) == held.train.describe(0)
+        with monkeypatch.context() as patch:
+            patch.setattr(Band, "read", None)
+            found = [all_of(held.train), all_of(held.val)]
+        assert all(torch.equal(a, b) for a, b in zip(expected, found, strict=True))
+
+
+def test_an_epoch_has_each_area_as_often_as_it_is_repeated(three_grounds: Path) -> None:
+    once, thrice = load(three_grounds), load(three_grounds, repeat=3)
+    assert len(all_of(thrice.train).unique(dim=0)) == 3 * len(all_of(once.train))
+    assert torch.equal(all_of(thrice.val), all_of(once.val))
 
 
 def test_the_window_is_percentiles_of_the_valid_training_pixels(three_grounds: Path) -> None:

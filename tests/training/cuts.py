@@ -89,6 +89,7 @@ def trainer_for(run_dir: Path, **settings: Any) -> Trainer:
     defaults = {
         "optimizer": adam(model.parameters(), lr=learning_rate),
         "lr_patience": 2,
+        "lr_decay": 0.4,
         "ema_decay": 0.9,
         "checkpoint_every_minutes": 0.0,
         "precision": "fp32",

@@ -177,6 +177,26 @@ def test_the_learning_rate_is_cut_on_a_plateau_and_the_cut_is_logged(
     assert "Learning rate cut from 0.0001 to 1e-05" in caplog.text
 
 
+def test_the_learning_rate_falls_in_the_last_share_of_the_epochs(
+    smooth_images: Batches, tmp_path: Path
+) -> None:
+    rates: list[float] = []
+    model = small_model()
+    optimizer = adam(model.parameters(), lr=0.1)
+    optimizer.register_step_pre_hook(lambda *_: rates.append(optimizer.param_groups[0]["lr"]))
+    settings = {"model": model, "optimizer": optimizer, "lr_decay": 0.5}
+    trainer = trainer_for(smooth_images[:1], tmp_path, **settings)
+    history = trainer.train(6)
+    falling = [0.1, 0.1, 0.1, 0.075, 0.05, 0.025]
+    assert [row["learning_rate"] for row in history] == pytest.approx(falling)
+    assert rates == pytest.approx(falling)
+    assert trainer.state().optimizer_state_dict["param_groups"][0]["lr"] == 0.1
+    trainer.train(9)  # a longer run is one whose rate falls later
+    assert [row["learning_rate"] for row in history[6:]] == pytest.approx(
+        [0.3 / 5.5, 0.2 / 5.5, 0.1 / 5.5]
+    )
+
+
 def test_training_stops_early_and_says_why(
     smooth_images: Batches, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -552,7 +572,7 @@ def test_a_run_that_fails_before_an_epoch_ends_leaves_no_half_of_one(tmp_path: P
     assert os.listdir(tmp_path / "run") == ["environment.json"]
 
 
-@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
+@pytest.mark.gpu
 def test_on_a_gpu(smooth_images: Batches, tmp_path: Path) -> None:
     trainer = trainer_for(smooth_images, tmp_path, device="cuda", precision="auto")
     assert trainer.dtype == torch.bfloat16

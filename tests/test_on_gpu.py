@@ -1,0 +1,131 @@
+"""What the programs and networks do on a GPU, held against what they do on a CPU."""
+
+import copy
+import re
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor
+
+from sar_codec.coding.lossy import Network
+from sar_codec.losses import CombinedLoss, Rate, RateDistortion
+from sar_codec.models.autoencoder import SARAutoencoder
+from sar_codec.models.factorized import Factorized
+from sar_codec.models.hyperprior import Hyperprior
+from sar_codec.models.interlaced import Interlaced
+from sar_codec.networks import QUALITY, network_of
+from sar_codec.training.trainer import Trainer
+
+pytestmark = pytest.mark.gpu
+
+SMALL = (
+    "device=cuda",
+    "data.scenes=6",
+    "data.size=128",
+    "data.patch_size=64",
+    "data.batch_size=4",
+)
+SMALL_CODEC = (
+    "model=hyperprior",
+    "loss=rate_distortion",
+    "model.width=8",
+    "model.analysis_depth=1",
+    "model.synthesis_depth=1",
+    "model.hyper_width=8",
+    "model.context_width=8",
+)
+
+
+def scene(*size: int) -> Tensor:
+    """Correlated speckle with targets far outside [0, 1]."""
+    generator = torch.Generator().manual_seed(1)
+    noise = torch.randn(size, generator=generator)
+    smooth = torch.nn.functional.avg_pool2d(noise, 3, 1, 1)
+    x = torch.linspace(0.2, 0.6, size[-1]).expand(size) + 0.1 * smooth
+    x[..., ::37, ::41] = 1.7
+    return x
+
+
+def test_what_one_device_wrote_the_other_one_reads() -> None:
+    """A million symbols of the shipped network at each of five qualities."""
+    network = network_of(QUALITY)
+    assert isinstance(network, Network)
+    here = network.model
+    there = copy.deepcopy(here).cuda()
+    x = scene(1, 1, 1024, 1024)
+    for quality in (1.0, 3.3, 5.0, 6.7, 8.0):
+        y = here.latents(x, quality)
+        written, latents = here.compress_latents(y, quality)
+        read = there.decompress_latents(written, quality, 1024, 1024)
+        assert read.is_cuda and torch.equal(read.cpu(), latents)
+        written, latents = there.compress_latents(y.cuda(), quality)
+        read = here.decompress_latents(written, quality, 1024, 1024)
+        assert torch.equal(read, latents.cpu())
+
+
+@pytest.mark.parametrize(
+    ("make", "loss_fn"),
+    [
+        (lambda: Hyperprior(width=16), RateDistortion()),
+        (lambda: Factorized(width=16), RateDistortion()),
+        (lambda: Interlaced(width=16), Rate()),
+        (lambda: SARAutoencoder(latent_channels=16, width=16), CombinedLoss()),
+    ],
+    ids=["hyperprior", "factorized", "interlaced", "autoencoder"],
+)
+def test_every_model_validates_as_on_a_cpu_and_trains(
+    make: Callable[[], torch.nn.Module], loss_fn: Any, tmp_path: Path
+) -> None:
+    torch.manual_seed(0)
+    model = make()
+    batches = list(scene(8, 1, 128, 128).clamp(0, 1).split(4))
+
+    def made(device: str, precision: Any) -> Trainer:
+        its = copy.deepcopy(model).to(device)
+        optimizer = torch.optim.Adam(its.parameters(), lr=3e-3, fused=True)
+        return Trainer(
+            its,
+            batches,
+            batches,
+            loss_fn,
+            optimizer,
+            run_dir=tmp_path / device / precision,
+            device=device,
+            precision=precision,
+        )
+
+    there, here = made("cuda", "fp32"), made("cpu", "fp32")
+    expected = here.validate()
+    found = there.validate()
+    assert found["loss"] == pytest.approx(expected["loss"], rel=1e-3)
+    assert found["psnr"] == pytest.approx(expected["psnr"], abs=0.02)
+    history = made("cuda", "auto").train(10)
+    assert history[-1]["train_loss"] < history[0]["train_loss"]
+    assert history[-1]["val_loss"] < expected["loss"]
+
+
+@pytest.mark.parametrize("more", [(), SMALL_CODEC], ids=["autoencoder", "codec"])
+def test_a_run_that_is_cut_ends_as_an_uncut_one(more: tuple[str, ...], tmp_path: Path) -> None:
+    settings = ("trainer.epochs=3", "trainer.ema_decay=0.9", "cuts=2", "hydra.run.dir=run")
+    code, said = program(tmp_path, "sar_codec.verify_resume", *SMALL, *more, *settings)
+    assert (code, "Equal: " in said) == (0, True), said
+
+
+def test_one_process_of_torchrun_trains_by_nccl(tmp_path: Path) -> None:
+    run = ("--nproc_per_node=1", "-m", "sar_codec.train", *SMALL, "trainer=smoke")
+    code, said = program(tmp_path, "torch.distributed.run", *run, "hydra.run.dir=run")
+    assert code == 0, said
+    log = (tmp_path / "run" / "training.log").read_text()
+    assert re.search(r"Device: NVIDIA .*, precision bfloat16", log)
+    assert re.search(r"GPU allocated [\d.]+ GB; GPU reserved [\d.]+ GB; GPU peak", log)
+
+
+def program(folder: Path, *module_and_arguments: str) -> tuple[int, str]:
+    command = [sys.executable, "-m", *module_and_arguments]
+    ended = subprocess.run(command, cwd=folder, capture_output=True, text=True, check=False)
+    return ended.returncode, ended.stdout + ended.stderr
