@@ -3,8 +3,6 @@
 By tensors' functions it is some thousand launches for each batch, more than all else in training.
 """
 
-from typing import Any
-
 import torch
 import triton
 import triton.language as tl
@@ -52,7 +50,7 @@ def searched(
 
 
 @triton.jit
-def _nearest(size: Any) -> Any:
+def _nearest(size: tl.tensor) -> tl.tensor:
     """The nearest symbol of each branch to a value of this size; of odd ones, 1 less.
 
     These are even: beyond 2^24, float32 has no odd numbers.
@@ -66,9 +64,9 @@ def _nearest(size: Any) -> Any:
 
 @triton.jit
 def _cost(
-    size: Any, symbol: Any, point: Any, sign: Any, bits: Any, middle: Any, reach: Any, valid: Any,
+    size: tl.tensor, symbol: tl.tensor, point: tl.tensor, sign: tl.tensor, bits: tl.tensor, middle: tl.tensor, reach: tl.tensor, valid: tl.tensor,
     BIT: tl.constexpr, ESCAPE_BITS: tl.constexpr,
-) -> Any:  # fmt: skip
+) -> tl.tensor:  # fmt: skip
     signed = symbol * sign
     held = tl.minimum(tl.maximum(signed, -reach), reach)
     spent = tl.load(bits + middle + held.to(tl.int64), mask=valid, other=0.0)
@@ -78,8 +76,8 @@ def _cost(
 
 @triton.jit
 def _search(
-    symbols: Any, tables: Any, points: Any, seconds: Any, values: Any, scales: Any, bits: Any,
-    middles: Any, reaches: Any, count: Any, row: Any, scale_count: Any, length: Any,
+    symbols: tl.tensor, tables: tl.tensor, points: tl.tensor, seconds: tl.tensor, values: tl.tensor, scales: tl.tensor, bits: tl.tensor,
+    middles: tl.tensor, reaches: tl.tensor, count: tl.tensor, row: tl.tensor, scale_count: tl.tensor, length: tl.tensor,
     BIT: tl.constexpr, ESCAPE_BITS: tl.constexpr, QUIET: tl.constexpr,
     STATES_BEFORE: tl.constexpr, BRANCHES_BEFORE: tl.constexpr, LANES: tl.constexpr,
 ) -> None:  # fmt: skip
