@@ -109,7 +109,53 @@ def test_every_model_validates_as_on_a_cpu_and_trains(
     assert history[-1]["val_loss"] < expected["loss"]
 
 
-@pytest.mark.parametrize("more", [(), SMALL_CODEC], ids=["autoencoder", "codec"])
+def test_replayed_passes_train_as_launched_ones_do(tmp_path: Path) -> None:
+    """Batches of another size, the last ones, are not replayed."""
+    torch.manual_seed(0)
+    model = SARAutoencoder(latent_channels=16, width=16)
+    batches = list(scene(9, 1, 128, 128).clamp(0, 1).split(4))
+
+    def history(replay: bool) -> list[Any]:
+        its = copy.deepcopy(model).cuda()
+        optimizer = torch.optim.Adam(its.parameters(), lr=3e-3, fused=True)
+        settings = {"run_dir": tmp_path / str(replay), "device": "cuda", "precision": "fp32"}
+        parts = (its, batches, batches, CombinedLoss(), optimizer)
+        return Trainer(*parts, replay=replay, **settings).train(3)
+
+    for launched, replayed in zip(history(False), history(True), strict=True):
+        for name in ("train_loss", "val_loss", "val_psnr"):
+            assert replayed[name] == pytest.approx(launched[name], rel=1e-4), name
+
+
+@pytest.mark.parametrize("replay", [False, True])
+def test_what_a_codec_counted_in_training_is_in_its_tables(replay: bool, tmp_path: Path) -> None:
+    torch.manual_seed(0)
+    model = Hyperprior(width=16).cuda()
+    batches = list(scene(8, 1, 128, 128).clamp(0, 1).split(4))
+    optimizer = torch.optim.Adam(model.parameters(), lr=3e-3, fused=True)
+    before = model.scale_tables.tables.frequencies.clone()
+    trainer = Trainer(
+        *(model, batches, batches, RateDistortion(), optimizer),
+        run_dir=tmp_path,
+        replay=replay,
+        ema_decay=0.9,
+    )
+    history = trainer.train(8)
+    assert history[-1]["train_loss"] < history[0]["train_loss"]
+    assert history[-1]["val_loss"] < history[0]["val_loss"]
+    counts = model.scale_tables.counts
+    # One a pixel, in 16 batches of 4 images, the earlier ones decayed a little.
+    assert 0.95 * 16 * 4 * 128**2 < counts.sum().item() <= 16 * 4 * 128**2
+    assert (model.scale_tables.tables.frequencies != before).any()
+    assert torch.equal(trainer.ema.model.scale_tables.counts, counts)  # type: ignore[union-attr]
+
+
+REPLAYED = (*SMALL_CODEC, "trainer.replay=true")
+
+
+@pytest.mark.parametrize(
+    "more", [(), SMALL_CODEC, REPLAYED], ids=["autoencoder", "codec", "replayed"]
+)
 def test_a_run_that_is_cut_ends_as_an_uncut_one(more: tuple[str, ...], tmp_path: Path) -> None:
     settings = ("trainer.epochs=3", "trainer.ema_decay=0.9", "cuts=2", "hydra.run.dir=run")
     code, said = program(tmp_path, "sar_codec.verify_resume", *SMALL, *more, *settings)

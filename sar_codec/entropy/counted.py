@@ -57,7 +57,11 @@ class CountedTables(nn.Module):
     def count(self, symbols: Tensor, which: Tensor) -> None:
         """Takes note of symbols, int64, and the number of each one's table, of the same shape."""
         entries = self.made_tables.entries(symbols, which) + self.made_tables.starts[which]
-        seen = torch.bincount(entries.flatten(), minlength=len(self.counts))
+        # Not bincount, for which a GPU and its host wait for each other.
+        seen = torch.zeros_like(self.table_of_entry, dtype=torch.int32)
+        seen.scatter_add_(
+            0, entries.flatten(), entries.new_ones(entries.numel(), dtype=torch.int32)
+        )
         self.counts.mul_(_DECAY).add_(seen)
         self._is_stale = True
 

@@ -50,7 +50,7 @@ def searched(
 
 
 @triton.jit
-def _nearest(size: tl.tensor) -> tl.tensor:
+def _nearest(size):
     """The nearest symbol of each branch to a value of this size; of odd ones, 1 less.
 
     These are even: beyond 2^24, float32 has no odd numbers.
@@ -64,9 +64,9 @@ def _nearest(size: tl.tensor) -> tl.tensor:
 
 @triton.jit
 def _cost(
-    size: tl.tensor, symbol: tl.tensor, point: tl.tensor, sign: tl.tensor, bits: tl.tensor, middle: tl.tensor, reach: tl.tensor, valid: tl.tensor,
+    size, symbol, point, sign, bits, middle, reach, valid,
     BIT: tl.constexpr, ESCAPE_BITS: tl.constexpr,
-) -> tl.tensor:  # fmt: skip
+):  # fmt: skip
     signed = symbol * sign
     held = tl.minimum(tl.maximum(signed, -reach), reach)
     spent = tl.load(bits + middle + held.to(tl.int64), mask=valid, other=0.0)
@@ -76,11 +76,11 @@ def _cost(
 
 @triton.jit
 def _search(
-    symbols: tl.tensor, tables: tl.tensor, points: tl.tensor, seconds: tl.tensor, values: tl.tensor, scales: tl.tensor, bits: tl.tensor,
-    middles: tl.tensor, reaches: tl.tensor, count: tl.tensor, row: tl.tensor, scale_count: tl.tensor, length: tl.tensor,
+    symbols, tables, points, seconds, values, scales, bits,
+    middles, reaches, count, row, scale_count, length,
     BIT: tl.constexpr, ESCAPE_BITS: tl.constexpr, QUIET: tl.constexpr,
     STATES_BEFORE: tl.constexpr, BRANCHES_BEFORE: tl.constexpr, LANES: tl.constexpr,
-) -> None:  # fmt: skip
+):  # fmt: skip
     lane = tl.program_id(0).to(tl.int64) * LANES + tl.arange(0, LANES)
     valid = lane < count
     none = tl.full([LANES], float("inf"), tl.float32)

@@ -57,9 +57,15 @@ def pick_precision(precision: Precision, device: torch.device) -> torch.dtype:
     return {"fp32": torch.float32, "bf16": torch.bfloat16}[precision]
 
 
-def autocast(device: torch.device, dtype: torch.dtype) -> AbstractContextManager[None]:
-    """A context in which `dtype` is used where it is safe; nothing for float32."""
-    return torch.autocast(device.type, dtype=dtype, enabled=dtype != torch.float32)
+def autocast(
+    device: torch.device, dtype: torch.dtype, cached: bool = True
+) -> AbstractContextManager[None]:
+    """A context in which `dtype` is used where it is safe; nothing for float32.
+
+    With `cached`, what is cast once is kept for the context's duration.
+    """
+    in_use = dtype != torch.float32
+    return torch.autocast(device.type, dtype=dtype, enabled=in_use, cache_enabled=cached)
 
 
 def made_with(device: torch.device, dtype: torch.dtype) -> dict[str, str | int]:

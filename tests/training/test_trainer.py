@@ -197,6 +197,14 @@ def test_the_learning_rate_falls_in_the_last_share_of_the_epochs(
     )
 
 
+@pytest.mark.parametrize("other", [{"compile": True}, {"accumulate_steps": 2}])
+def test_replaying_is_refused_with_what_it_cannot_do(
+    smooth_images: Batches, tmp_path: Path, other: dict[str, Any]
+) -> None:
+    with pytest.raises(UserError, match=r"trainer\.replay=true: not with"):
+        trainer_for(smooth_images, tmp_path, replay=True, **other)
+
+
 def test_training_stops_early_and_says_why(
     smooth_images: Batches, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
