@@ -105,7 +105,6 @@ def test_every_model_validates_as_on_a_cpu_and_trains(
     assert found["loss"] == pytest.approx(expected["loss"], rel=1e-3)
     assert found["psnr"] == pytest.approx(expected["psnr"], abs=0.02)
     history = made("cuda", "auto").train(10)
-    assert history[-1]["train_loss"] < history[0]["train_loss"]
     assert history[-1]["val_loss"] < expected["loss"]
 
 

@@ -73,7 +73,8 @@ class _Passes:
         parameters: likewise.
         structure: of the function's result.
         outputs: the tensors of that.
-        output_gradients: what the backward pass reads; None where there is no gradient.
+        has_gradient: whether each has one.
+        output_gradients: what the backward pass reads.
         gradients: of the parameters; None of those that tell nothing.
     """
 
@@ -95,7 +96,9 @@ class _Passes:
         self.forward_graph, self.backward_graph = torch.cuda.CUDAGraph(), torch.cuda.CUDAGraph()
         with torch.cuda.graph(self.forward_graph, **how):
             leaves, self.structure = pytree.tree_flatten(function(self.x))
-        self.outputs: list[Tensor] = leaves
+        # Who held on to the graph of autograd would have its stream in all later ones.
+        self.outputs = [each.detach() for each in leaves]
+        self.has_gradient = [each.requires_grad for each in leaves]
         self.output_gradients = [torch.zeros_like(each) for each in leaves]
         with torch.cuda.graph(self.backward_graph, **how):
             self.gradients = self._backward(leaves, self.output_gradients)
@@ -115,18 +118,18 @@ class _Replay(torch.autograd.Function):
         passes.forward_graph.replay()
         ctx.passes = passes
         outputs = tuple(each.detach() for each in passes.outputs)
-        pairs = zip(outputs, passes.outputs, strict=True)
-        ctx.mark_non_differentiable(*(each for each, made in pairs if not made.requires_grad))
+        pairs = zip(outputs, passes.has_gradient, strict=True)
+        ctx.mark_non_differentiable(*(each for each, has_gradient in pairs if not has_gradient))
         return outputs
 
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor | None, ...]:
         passes: _Passes = ctx.passes
-        for held, made, given in zip(
-            passes.output_gradients, passes.outputs, gradients, strict=True
+        for held, has_gradient, given in zip(
+            passes.output_gradients, passes.has_gradient, gradients, strict=True
         ):
-            if made.requires_grad:
+            if has_gradient:
                 held.copy_(given)
         passes.backward_graph.replay()
         return None, None, *(each if each is None else each.detach() for each in passes.gradients)
