@@ -17,6 +17,8 @@ from sar_codec.coding.power import pack_gains
 from sar_codec.coding.tiling import Window
 from sar_codec.models.interlaced import Interlaced
 
+_GAINS_SHARE = 0.01  # of a tile's bytes, that finer gains may take more
+
 
 @dataclass(frozen=True)
 class QualityCoder:
@@ -59,7 +61,8 @@ class QualityCoder:
         gains = b""
         if self.keeps_power:
             found = self.network.image(coded.around, self.quality)[inner]
-            gains = pack_gains(wanted, found - np.float32(header.about.shift_db[band]))
+            found -= np.float32(header.about.shift_db[band])
+            gains = pack_gains(wanted, found, _GAINS_SHARE * len(coded.data))
         return Part(Method.NETWORK, exceptions, gains, coded.data), coded.check
 
 

@@ -2,9 +2,12 @@
 
 The mean of a logarithm is below the logarithm of the mean: speckle of five looks that is smoothed
 in decibels loses half a decibel of power, single-look speckle 2.5 dB. So each block of a tile has a
-gain, interpolated between the blocks' middles, so that no edges show.
+gain, interpolated between the blocks' middles, so that no edges show. Where targets are lost in one
+part of a block, its gain makes up for them in all of it; if that shows in what lies across blocks,
+these are half as large, as long as that takes few bytes.
 """
 
+import math
 from functools import cache, lru_cache
 
 import numpy as np
@@ -18,7 +21,9 @@ from sar_codec.entropy.gaussian import SCALES, gaussian_tables
 from sar_codec.entropy.tables import IntegerTables
 from sar_codec.errors import UserError
 
-BLOCK = 64  # pixels
+BLOCK, SMALL_BLOCK = 64, 32  # pixels
+_SMALL = 64  # is added to the first byte, a scale index, where blocks are small
+_TOLERATED_DB = 0.2  # of what lies across blocks
 _STEP_DB = 0.06
 _LARGEST = 800  # steps; where the network loses a target, its block lacks nearly all of its power
 _LARGEST_DB = np.float32(150)  # no measurement has more; products and sums stay finite
@@ -29,39 +34,79 @@ _FINE_ROUNDS = 3
 _CLOSE = 0.1  # steps
 
 
-def pack_gains(wanted: NDArray[np.float32], decoded: NDArray[np.float32]) -> bytes:
+def pack_gains(
+    wanted: NDArray[np.float32], decoded: NDArray[np.float32], room: float = math.inf
+) -> bytes:
     """Gains that give a tile's blocks the mean power of the original.
 
     Args:
         wanted: decibels of the original, `(h, w)`, NaN where they do not count.
         decoded: of what the decoder has, `(h, w)`.
+        room: bytes that small blocks may take more than large ones.
     """
     counts = np.isfinite(wanted)
-    aim = _block_sums(_patch_sums(_power(wanted, counts)))
-    power = _power(decoded, counts)
-    patches = _patch_sums(power)
-    steps = np.zeros(aim.shape)
+    aim, power = _patch_sums(_power(wanted, counts)), _power(decoded, counts)
+    steps = _steps(aim, power, BLOCK)
+    gains = _packed(steps, BLOCK)
+    if _across_db(steps, aim, power) > _TOLERATED_DB:
+        finer = _packed(_steps(aim, power, SMALL_BLOCK), SMALL_BLOCK)
+        if len(finer) - len(gains) <= room:
+            return finer
+    return gains
+
+
+def _steps(aim: NDArray[np.float32], power: NDArray[np.float32], block: int) -> NDArray[np.float64]:
+    """What power lacks in each block, not rounded.
+
+    Args:
+        aim: of the original, sums of patches.
+        power: of what the decoder has, `(h, w)`.
+        block: side in pixels.
+    """
+    aims, patches = _block_sums(aim, block), _patch_sums(power)
+    steps = np.zeros(aims.shape)
     for _ in range(_COARSE_ROUNDS):
-        gained = _power(_gain_db(steps, wanted.shape, _PATCH))
+        gained = _power(_gain_db(steps, power.shape, block, _PATCH))
         gained *= patches
-        missing = _missing(aim, _block_sums(gained))
+        missing = _missing(aims, _block_sums(gained, block))
         steps += missing
         if np.abs(missing).max() < _CLOSE:
             break
     for _ in range(_FINE_ROUNDS):
-        gained = _power(_gain_db(steps, wanted.shape))
+        gained = _power(_gain_db(steps, power.shape, block))
         gained *= power
-        missing = _missing(aim, _block_sums(_patch_sums(gained)))
+        missing = _missing(aims, _block_sums(_patch_sums(gained), block))
         steps += missing
         if np.abs(missing).max() < _CLOSE:
             break
+    return steps
+
+
+def _across_db(
+    steps: NDArray[np.float64], aim: NDArray[np.float32], power: NDArray[np.float32]
+) -> float:
+    """How far off blocks are at most that lie across those which have gains."""
+    gained = _power(_gain_db(steps, power.shape, BLOCK, _PATCH)) * _patch_sums(power)
+    half, off = BLOCK // _PATCH // 2, 0.0
+    for row, column in ((0, half), (half, 0), (half, half)):
+        inner = [
+            slice(begin, begin + (side - begin) // (2 * half) * 2 * half)
+            for begin, side in zip((row, column), aim.shape, strict=True)
+        ]
+        sums = (_block_sums(each[tuple(inner)], BLOCK) for each in (aim, gained))
+        missing = _missing(*sums)
+        off = max(off, _STEP_DB * float(np.abs(missing).max(initial=0)))
+    return off
+
+
+def _packed(steps: NDArray[np.float64], block: int) -> bytes:
     whole = np.rint(steps.clip(-_LARGEST, _LARGEST)).astype(np.int64)
     if not whole.any():
         return b""
     deltas = whole - _predicted(whole)
     every_scale = torch.arange(SCALES)[:, None].expand(-1, deltas.size)
     symbols = torch.from_numpy(deltas.ravel()).expand(SCALES, -1)
-    return _coded(deltas, int(_tables().bits(symbols, every_scale).sum(1).argmin()))
+    return _coded(deltas, int(_tables().bits(symbols, every_scale).sum(1).argmin()), block)
 
 
 def gain_db(gains: bytes, shape: tuple[int, int]) -> NDArray[np.float32]:
@@ -70,21 +115,23 @@ def gain_db(gains: bytes, shape: tuple[int, int]) -> NDArray[np.float32]:
     Raises:
         UserError: the gains are damaged.
     """
-    rows, columns = (-(-side // BLOCK) for side in shape)
     try:
-        if gains[0] >= SCALES:
-            raise UserError("no such scale")
-        which = torch.full((rows * columns,), gains[0])
+        size, index = divmod(gains[0], _SMALL)
+        if size > 1:
+            raise UserError("no such size of blocks")
+        block = SMALL_BLOCK if size else BLOCK
+        rows, columns = (-(-side // block) for side in shape)
+        which = torch.full((rows * columns,), index)
         deltas = SymbolDecoder(gains[1:]).take(_tables(), which).numpy().reshape(rows, columns)
     except UserError:
         raise UserError("the gains of a tile are damaged: get another copy of the file") from None
-    return _gain_db(_summed(deltas).astype(np.float64), shape)
+    return _gain_db(_summed(deltas).astype(np.float64), shape, block)
 
 
-def _coded(deltas: NDArray[np.int64], index: int) -> bytes:
+def _coded(deltas: NDArray[np.int64], index: int, block: int) -> bytes:
     encoder = SymbolEncoder()
     encoder.put(torch.from_numpy(deltas.ravel()), _tables(), torch.full((deltas.size,), index))
-    return bytes([index]) + encoder.data()
+    return bytes([index + _SMALL * (block == SMALL_BLOCK)]) + encoder.data()
 
 
 def _predicted(steps: NDArray[np.int64]) -> NDArray[np.int64]:
@@ -115,20 +162,19 @@ def _missing(aim: NDArray[np.float64], found: NDArray[np.float64]) -> NDArray[np
 
 
 def _gain_db(
-    steps: NDArray[np.float64], shape: tuple[int, ...], patch: int = 1
+    steps: NDArray[np.float64], shape: tuple[int, ...], block: int, patch: int = 1
 ) -> NDArray[np.float32]:
     """Gains in the middle of each patch of so many pixels to a side."""
-    down, across = (
-        _between(side, blocks, patch) for side, blocks in zip(shape, steps.shape, strict=True)
-    )
+    down, across = (_between(side, block, patch) for side in shape)
     # Not by numpy, whose threads would be more than those that tiles have.
     return (down @ torch.from_numpy(_STEP_DB * steps).float() @ across.T).numpy()
 
 
 @lru_cache(64)  # most tiles have the same size
-def _between(side: int, blocks: int, patch: int) -> Tensor:
+def _between(side: int, block: int, patch: int) -> Tensor:
     """Weights `(n, blocks)`, float32, of blocks' values at each patch: linear between middles."""
-    middles = [min(BLOCK * (block + 0.5), (BLOCK * block + side) / 2) for block in range(blocks)]
+    blocks = -(-side // block)
+    middles = [min(block * (each + 0.5), (block * each + side) / 2) for each in range(blocks)]
     begins = np.arange(0, side, patch)
     places = (begins + np.minimum(begins + patch, side)) / 2
     rows = [np.interp(places, middles, one) for one in np.eye(blocks)]
@@ -143,9 +189,11 @@ def _patch_sums(values: NDArray[np.float32]) -> NDArray[np.float32]:
     return pooled[0, 0].numpy()
 
 
-def _block_sums(patches: NDArray[np.float32]) -> NDArray[np.float64]:
+def _block_sums(patches: NDArray[np.float32], block: int) -> NDArray[np.float64]:
     """Of blocks, from sums of patches."""
-    rows, columns = (np.arange(0, length, BLOCK // _PATCH) for length in patches.shape)
+    if not patches.size:
+        return np.zeros((0, 0))
+    rows, columns = (np.arange(0, length, block // _PATCH) for length in patches.shape)
     return np.add.reduceat(np.add.reduceat(patches, rows, 0), columns, 1, dtype=np.float64)
 
 

@@ -86,7 +86,7 @@ class Synthesis(nn.Module):
 
 def _shifted(x: Tensor, bias: Tensor) -> Tensor:
     """The sum; without gradients of the type of `x`, as half the memory takes half the time."""
-    return x + bias if torch.is_grad_enabled() else x.add_(bias)
+    return x + bias if torch.is_grad_enabled() else x.add_(bias.to(x.dtype))
 
 
 def _reach(depth: int) -> int:

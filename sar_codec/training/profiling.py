@@ -25,7 +25,9 @@ def profiled(run_dir: Path, device: torch.device) -> Iterator[Callable[[], None]
     folder = run_dir / "profile"
     write = tensorboard_trace_handler(str(folder))
     activities = [ProfilerActivity.CPU]
-    if device.type == "cuda":
+    # Also of a training on the CPU: beside a GPU, torch 2.11 crashes where only that is traced
+    # (https://github.com/pytorch/pytorch/pull/186036).
+    if torch.cuda.is_available():
         activities.append(ProfilerActivity.CUDA)
     steps = 0
 
