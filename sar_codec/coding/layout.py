@@ -5,7 +5,7 @@ A file is these parts, one after the other, with nothing between, before or afte
     head      the first 64 bytes
     payloads  of tiles in the order of their numbers, and of sections, in whatever order
     header    canonical JSON (UTF-8, an object, keys sorted, no spaces, no NaN; at most 16 MiB),
-              deflated (RFC 1950) with the dictionary in `header`
+              deflated (RFC 1950) with one of the dictionaries in `header`
     index     where each tile and each section is
 
     head   offset  type

@@ -1,5 +1,6 @@
 import json
 import zlib
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -7,11 +8,31 @@ import pytest
 from sar_codec.coding import header as headers
 from sar_codec.coding.header import DICTIONARY, decode_header, encode_header
 from sar_codec.errors import UserError
+from sar_codec.networks import BOUNDED, QUALITY, network_of
 
 
 def deflated(content: bytes) -> bytes:
     deflater = zlib.compressobj(zdict=DICTIONARY)
     return deflater.compress(content) + deflater.flush()
+
+
+def test_headers_of_every_dictionary_are_read() -> None:
+    header = {"about": {"model": "0" * 64}}
+    for dictionary in headers.DICTIONARIES.values():
+        deflater = zlib.compressobj(9, zdict=dictionary)
+        content = deflater.compress(b'{"about":{"model":"' + 64 * b"0" + b'"}}') + deflater.flush()
+        assert decode_header(content) == header
+    assert len(headers.DICTIONARIES) == 2
+    assert zlib.adler32(DICTIONARY) in headers.DICTIONARIES
+
+
+@pytest.mark.parametrize("path", [QUALITY, BOUNDED], ids=["quality", "bounded"])
+def test_the_number_of_a_network_that_comes_with_the_package_takes_next_to_no_bytes(
+    path: Path,
+) -> None:
+    number = network_of(path).id
+    with_it, without = (encode_header({"model": each, "program": 0}) for each in (number, "0"))
+    assert len(with_it) <= len(without) + 4
 
 
 def inflated(content: bytes) -> bytes:
