@@ -16,6 +16,7 @@ from torch.utils.data import DataLoader, Dataset, Sampler, default_collate
 
 from sar_codec.data.patches import Area, Windows, interleaved
 from sar_codec.data.scaling import to_unit
+from sar_codec.data.variation import read_varied
 from sar_codec.errors import UserError
 
 
@@ -34,7 +35,9 @@ class _Patches(Dataset[Tensor]):
         self.vmax = vmax
 
     def _read(self, window: Window) -> np.ndarray[Any, np.dtype[np.float32]]:
-        decibels = window.area.read(window.row, window.column, self.size, self.size)
+        return self._unit(window.area.read(window.row, window.column, self.size, self.size))
+
+    def _unit(self, decibels: NDArray[np.float32]) -> np.ndarray[Any, np.dtype[np.float32]]:
         return to_unit(decibels, self.vmin, self.vmax).clip(0, 1)
 
 
@@ -43,7 +46,7 @@ class RandomPatches(_Patches):
 
     An index belongs to an area, each area having `repeat` times as many as windows fit in it side
     by side; where in the area the window lies, and how it is flipped and turned, is drawn anew each
-    epoch.
+    epoch, and whether it is one of the share `vary` that is taken as of another product.
     """
 
     def __init__(
@@ -55,8 +58,10 @@ class RandomPatches(_Patches):
         seed: int,
         augment: bool,
         repeat: int = 1,
+        vary: float = 0.0,
     ) -> None:
         super().__init__(size, vmin, vmax)
+        self.vary = vary
         self.areas = areas
         self.seed = seed
         self.augment = augment
@@ -71,7 +76,10 @@ class RandomPatches(_Patches):
 
     def __getitem__(self, position: tuple[int, int]) -> Tensor:
         window, rng = self._drawn(*position)
-        patch = self._read(window)
+        if self.vary and rng.random() < self.vary:
+            patch = self._unit(read_varied(*window, self.size, rng))
+        else:
+            patch = self._read(window)
         if self.augment:
             turns, flip = int(rng.integers(4)), bool(rng.integers(2))
             patch = np.rot90(patch, turns)

@@ -119,6 +119,7 @@ def raster(
     num_workers: Annotated[int, Ge(0)] = 2,
     augment: bool = True,
     repeat: Count = 1,
+    vary: Annotated[float, Ge(0), Le(1)] = 0.0,
     in_memory: bool = False,
     vmin: float | None = None,
     vmax: float | None = None,
@@ -128,7 +129,8 @@ def raster(
     Training and validation never share ground: whole grounds go to validation, or the images below
     `val_root` do, or, where there is one ground only, it is cut in two. `vmin` and `vmax`, where
     not given, are percentiles over all valid pixels of the training images. An epoch has `repeat`
-    times as many windows as fit side by side. With `in_memory` each image is kept as it was read
+    times as many windows as fit side by side, a share `vary` of which are taken as of another
+    product: see `data.variation`. With `in_memory` each image is kept as it was read
     first, in four bytes a pixel, instead of reading windows of it again and again.
 
     Raises:
@@ -165,7 +167,16 @@ def raster(
     if in_memory:
         training, validation = _held(training), _held(validation)
     return _loaders(
-        training, validation, params, patch_size, batch_size, num_workers, augment, seed, repeat
+        training,
+        validation,
+        params,
+        patch_size,
+        batch_size,
+        num_workers,
+        augment,
+        seed,
+        repeat,
+        vary,
     )
 
 
@@ -316,10 +327,17 @@ def _loaders(
     augment: bool,
     seed: int,
     repeat: int = 1,
+    vary: float = 0.0,
 ) -> Data:
     window = params["vmin"], params["vmax"]
     train = RandomPatches(
-        [Windows(each, patch_size) for each in training], patch_size, *window, seed, augment, repeat
+        [Windows(each, patch_size) for each in training],
+        patch_size,
+        *window,
+        seed,
+        augment,
+        repeat,
+        vary,
     )
     val = FixedPatches([Windows(each, patch_size) for each in validation], patch_size, *window)
     summary = (
