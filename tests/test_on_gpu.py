@@ -13,6 +13,7 @@ import torch
 from torch import Tensor
 
 from sar_codec.coding.lossy import Network
+from sar_codec.errors import UserError
 from sar_codec.losses import CombinedLoss, Rate, RateDistortion
 from sar_codec.models.autoencoder import SARAutoencoder
 from sar_codec.models.factorized import Factorized
@@ -28,7 +29,7 @@ SMALL = (
     "data.scenes=6",
     "data.size=128",
     "data.patch_size=64",
-    "data.batch_size=4",
+    "data.batch_size=8",  # the last one of an epoch is smaller
 )
 SMALL_CODEC = (
     "model=hyperprior",
@@ -109,7 +110,7 @@ def test_every_model_validates_as_on_a_cpu_and_trains(
 
 
 def test_replayed_passes_train_as_launched_ones_do(tmp_path: Path) -> None:
-    """Batches of another size, the last ones, are not replayed."""
+    """The last batch is of another size."""
     torch.manual_seed(0)
     model = SARAutoencoder(latent_channels=16, width=16)
     batches = list(scene(9, 1, 128, 128).clamp(0, 1).split(4))
@@ -124,6 +125,19 @@ def test_replayed_passes_train_as_launched_ones_do(tmp_path: Path) -> None:
     for launched, replayed in zip(history(False), history(True), strict=True):
         for name in ("train_loss", "val_loss", "val_psnr"):
             assert replayed[name] == pytest.approx(launched[name], rel=1e-4), name
+
+
+def test_a_model_that_waits_for_the_host_cannot_be_recorded(tmp_path: Path) -> None:
+    class Waiting(SARAutoencoder):
+        def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
+            assert x.isfinite().all().item()
+            return super().forward(x)
+
+    batches = [scene(2, 1, 64, 64).clamp(0, 1)]
+    model = Waiting(latent_channels=4, width=8, depth=1)
+    trainer = Trainer(model, batches, batches, CombinedLoss(), run_dir=tmp_path, replay=True)
+    with pytest.raises(UserError, match=r"trainer\.replay=true: Waiting cannot be recorded"):
+        trainer.train(1)
 
 
 @pytest.mark.parametrize("replay", [False, True])

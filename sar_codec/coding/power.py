@@ -22,7 +22,7 @@ from sar_codec.entropy.tables import IntegerTables
 from sar_codec.errors import UserError
 
 BLOCK, SMALL_BLOCK = 64, 32  # pixels
-_SMALL = 64  # is added to the first byte, a scale index, where blocks are small
+_SMALL = SCALES  # is added to the first byte, a scale index, where blocks are small
 _TOLERATED_DB = 0.2  # of what lies across blocks
 _STEP_DB = 0.06
 _LARGEST = 800  # steps; where the network loses a target, its block lacks nearly all of its power

@@ -227,8 +227,9 @@ class PatchLoader(DataLoader[Tensor]):
         indices = self.positions.order()[first : first + self._batches.samples]
         windows = [self.patches.window(self.positions.epoch, int(index)) for index in indices]
         size = self.patches.size
+        about = "about " if getattr(self.patches, "vary", 0) else ""
         return "; ".join(
-            f"{area.scene.name} rows {area.row + row} to {area.row + row + size - 1}, "
+            f"{area.scene.name} {about}rows {area.row + row} to {area.row + row + size - 1}, "
             f"columns {area.column + column} to {area.column + column + size - 1}"
             for area, row, column in windows
         )

@@ -130,8 +130,8 @@ def raster(
     `val_root` do, or, where there is one ground only, it is cut in two. `vmin` and `vmax`, where
     not given, are percentiles over all valid pixels of the training images. An epoch has `repeat`
     times as many windows as fit side by side, a share `vary` of which are taken as of another
-    product: see `data.variation`. With `in_memory` each image is kept as it was read
-    first, in four bytes a pixel, instead of reading windows of it again and again.
+    product: see `data.variation`. With `in_memory` each image is kept, in four bytes a
+    pixel, instead of reading windows of it again and again.
 
     Raises:
         UserError: there is nothing to train on, and why.
@@ -165,7 +165,8 @@ def raster(
     }
     _check_window(params["vmin"], params["vmax"])
     if in_memory:
-        training, validation = _held(training), _held(validation)
+        held = _held([*training, *validation])
+        training, validation = held[: len(training)], held[len(training) :]
     return _loaders(
         training,
         validation,

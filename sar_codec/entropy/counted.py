@@ -68,6 +68,7 @@ class CountedTables(nn.Module):
     def weights_changed(self) -> None:
         """To be called by who changes the counts otherwise."""
         self._is_stale = True
+        self._made_prices = None
 
     @property
     def tables(self) -> IntegerTables:

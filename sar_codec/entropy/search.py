@@ -1,5 +1,8 @@
 """The symbols along the trellis that cost least."""
 
+import os
+import shutil
+from functools import cache
 from importlib.util import find_spec
 from typing import NamedTuple
 
@@ -116,15 +119,15 @@ def out_of_lanes(lanes: Tensor, like: Tensor) -> Tensor:
 def of_tensors(values: Tensor, scales: Tensor, prices: Prices) -> Quantised:
     """Symbols with the least sum of squared errors and bits, over all paths through the trellis.
 
-    By a kernel on GPUs that Triton knows; else by tensors' functions, which take many times as long
-    as a compiled loop.
+    By a kernel on a GPU, where Triton and a C compiler are; else by tensors' functions, which take
+    many times as long as a compiled loop.
 
     Args:
         values: `(L, n)`, float32, in steps: n sequences, each of L values.
         scales: of each value, int64.
         prices: of symbols of these scales.
     """
-    if values.is_cuda and find_spec("triton"):
+    if values.is_cuda and has_kernel():
         from sar_codec.entropy import trellis_kernel
 
         return Quantised(*trellis_kernel.searched(values, scales, *prices))
@@ -134,6 +137,13 @@ def of_tensors(values: Tensor, scales: Tensor, prices: Prices) -> Quantised:
     quantisers = quantisers_of(symbols)
     tables = len(prices.middle) * quantisers + scales
     return Quantised(symbols, tables, half_points(symbols, quantisers))
+
+
+@cache
+def has_kernel() -> bool:
+    """Whether Triton is installed, and what it builds launchers with: a C compiler."""
+    compilers = os.environ.get("CC"), *map(shutil.which, ("cc", "gcc", "clang"))
+    return find_spec("triton") is not None and any(compilers)
 
 
 def _searched(values: Tensor, scales: Tensor, prices: Prices) -> Tensor:

@@ -13,7 +13,7 @@ ESCAPE_CLASSES = 32
 _CLASS_BITS = 5
 # Beyond any latent; keeps what is coded of an escape within its classes.
 LARGEST_SYMBOL = 2**29
-LARGEST_VALUE = float(LARGEST_SYMBOL - 2)  # that is quantised; its symbol is no larger
+LARGEST_VALUE = float(LARGEST_SYMBOL - 64)  # that is quantised, in float32; no symbol is larger
 ESCAPE = 0  # the entry of a table that stands for all symbols beyond it
 
 

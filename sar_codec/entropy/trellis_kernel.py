@@ -40,7 +40,9 @@ def searched(
     values, scales = values.contiguous(), scales.contiguous()
     symbols, tables, points = (torch.empty_like(scales) for _ in range(3))
     seconds = torch.empty(length, count, dtype=torch.uint8, device=values.device)
-    if count:
+    if not count:
+        return symbols, tables, points
+    with torch.cuda.device_of(values):  # not on that which is the current one
         _search[(triton.cdiv(count, _LANES),)](
             symbols, tables, points, seconds, values, scales, bits.contiguous(), middle, reach,
             count, bits.shape[1], len(middle), length, BIT, ESCAPE_BITS, QUIET,
@@ -53,7 +55,8 @@ def searched(
 def _nearest(size):
     """The nearest symbol of each branch to a value of this size; of odd ones, 1 less.
 
-    These are even: beyond 2^24, float32 has no odd numbers.
+    These are even: beyond 2^24, float32 has no odd numbers. Of two that are as near, it is the
+    larger, where other searches take the even one.
     """
     even = 2 * tl.floor(size / 2 + 0.5)
     below_odd = 2 * tl.floor(size / 2)
@@ -85,15 +88,8 @@ def _search(
     valid = lane < count
     none = tl.full([LANES], float("inf"), tl.float32)
     total0 = tl.full([LANES], 0.0, tl.float32)
-    total1, total2, total3, total4, total5, total6, total7 = (
-        none,
-        none,
-        none,
-        none,
-        none,
-        none,
-        none,
-    )
+    total1, total2, total3 = none, none, none
+    total4, total5, total6, total7 = none, none, none, none
     largest = tl.full([LANES], 0.0, tl.float32)
     for step in range(length):
         at = step * count + lane

@@ -9,21 +9,26 @@ from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
 from torch.utils import _pytree as pytree
 
+from sar_codec.errors import UserError
+
 _WARM_UPS = 3  # in which algorithms are chosen and kernels compiled
 
 
 class Replayed(nn.Module):
     """A model in training whose forward and backward passes are recorded once, and then replayed.
 
-    A network of a few channels keeps a GPU waiting for the next launch most of the time. What a
-    recorded pass reads and writes stays where it is: parameters and buffers may change in place
-    only, and gradients and results are overwritten by the next pass. Batches of another shape than
-    the first one's, and evaluation, run as they would without. Modules that have
+    A network of a few channels keeps a GPU waiting for the next launch most of the time. Batches of
+    each shape are recorded when the first one comes. What a recorded pass reads and writes stays
+    where it is: parameters and buffers may change in place only, and gradients and results are
+    overwritten by the next pass. Evaluation runs as it would without. Modules that have
     `weights_changed()` are told of each replayed pass, in which no line of theirs runs.
 
     Args:
         model: on a GPU; may not make it wait for the host.
         autocast: the context that the model is to be run in.
+
+    Raises:
+        UserError: the model cannot be recorded; at the first batch.
     """
 
     def __init__(
@@ -32,29 +37,36 @@ class Replayed(nn.Module):
         super().__init__()
         self.model = model
         self._autocast = autocast
-        self._passes: _Passes | None = None
+        self._passes: dict[torch.Size, _Passes] = {}
         told = (getattr(each, "weights_changed", None) for each in model.modules())
         self._told = [each for each in told if callable(each)]
 
     def forward(self, x: Tensor) -> Any:
         if not self.model.training:
             return self.model(x)
-        if self._passes is None:
-            self._passes = self._recorded(x)
-        if x.shape != self._passes.x.shape:
-            return self.model(x)
-        outputs = _Replay.apply(self._passes, x, *self._passes.parameters)
+        if x.shape not in self._passes:
+            self._passes[x.shape] = self._recorded(x)
+        passes = self._passes[x.shape]
+        outputs = _Replay.apply(passes, x, *passes.parameters)
         for tell in self._told:
             tell()
-        return pytree.tree_unflatten(list(outputs), self._passes.structure)
+        return pytree.tree_unflatten(list(outputs), passes.structure)
 
     def _recorded(self, x: Tensor) -> "_Passes":
         """The passes for batches of this shape; buffers and random numbers stay as they were."""
         buffers = [(each, each.clone()) for each in self.model.buffers()]
         state = torch.cuda.get_rng_state(x.device)
         # What was cast in the context outside must not be found, nor be kept, in a graph.
-        with torch.autocast(x.device.type, enabled=False):
-            passes = _Passes(self._run, x, list(self.model.parameters()))
+        parameters = [each for each in self.model.parameters() if each.requires_grad]
+        try:
+            with torch.autocast(x.device.type, enabled=False):
+                passes = _Passes(self._run, x, parameters)
+        except RuntimeError as error:
+            reason = str(error).splitlines()[0]
+            raise UserError(
+                f"trainer.replay=true: {type(self.model).__name__} cannot be recorded ({reason}); "
+                "leave it out"
+            ) from error
         for buffer, before in buffers:
             buffer.copy_(before)
         torch.cuda.set_rng_state(state, x.device)
@@ -101,7 +113,7 @@ class _Passes:
         self.has_gradient = [each.requires_grad for each in leaves]
         self.output_gradients = [torch.zeros_like(each) for each in leaves]
         with torch.cuda.graph(self.backward_graph, **how):
-            self.gradients = self._backward(leaves, self.output_gradients)
+            self.gradients = _apart(self._backward(leaves, self.output_gradients))
 
     def _backward(self, outputs: list[Tensor], of_outputs: list[Tensor]) -> Sequence[Tensor | None]:
         pairs = [pair for pair in zip(outputs, of_outputs, strict=True) if pair[0].requires_grad]
@@ -109,6 +121,19 @@ class _Passes:
         return torch.autograd.grad(
             with_gradient, self.parameters, their_gradients, allow_unused=True
         )
+
+
+def _apart(gradients: Sequence[Tensor | None]) -> list[Tensor | None]:
+    """Copies of those that another parameter has too, as clipping scales each in place."""
+    seen: set[int] = set()
+    result = []
+    for each in gradients:
+        if each is not None and each.data_ptr() in seen:
+            each = each.clone()
+        if each is not None:
+            seen.add(each.data_ptr())
+        result.append(each)
+    return result
 
 
 class _Replay(torch.autograd.Function):

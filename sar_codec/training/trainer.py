@@ -92,7 +92,8 @@ class Trainer:
         lr_factor: what the learning rate is multiplied by when validation loss stops falling.
         lr_patience: epochs without improvement before that.
         lr_decay: share of the epochs given to `train`, the last ones, in which the learning rate
-            falls besides, linearly: one more epoch would have none of it.
+            falls besides, linearly: one more epoch would have none of it. A run that goes on to
+            more epochs has the rate that they have there, which may be a higher one.
         max_grad_norm: gradients longer than this are scaled down to it.
         accumulate_steps: so many batches make one update, the same as a batch of all of them would.
         ema_decay: with it, an exponential moving average of the weights is kept, validated as
@@ -100,8 +101,7 @@ class Trainer:
         precision: of the model; losses and metrics are float32. "auto" is bf16 where it is native.
         compile: whether to run the model through `torch.compile`.
         replay: whether to record the model's passes on a GPU and replay them, which networks of a
-            few channels are several times as fast by; for batches of the first one's shape. On a
-            CPU it makes no difference.
+            few channels are several times as fast by. On a CPU it makes no difference.
         limit_batches: at most so many batches an epoch.
         checkpoint_every_minutes: how much of an epoch a killed run may lose.
         max_bad_steps: so many steps in a row with a loss or gradient that is not finite end the
@@ -178,7 +178,7 @@ class Trainer:
                 if hasattr(loader, "share"):
                     loader.share(self.processes.rank, self.processes.count)
 
-        self.epochs: float = math.inf  # to be done in all
+        self.epochs: float = math.inf  # to be done in all, while `train` runs
         self.epoch = 0  # epochs finished
         self.batch = 0  # batches trained of the next one
         self.global_step = 0
@@ -245,6 +245,7 @@ class Trainer:
                     self._is_inside_epoch = True
             finally:
                 self.tracker.close()
+                self.epochs = math.inf
             self.processes.largest(0)  # waits until the first has written all
             self._log_end(epochs, began_at)
         return self.history
@@ -406,7 +407,8 @@ class Trainer:
         """What of the learning rate this epoch is trained with; 1 until it falls."""
         if not self.lr_decay or self.epochs == math.inf:
             return 1.0
-        return min(1.0, (self.epochs - self.epoch) / (self.lr_decay * self.epochs + 1))
+        left = (self.epochs - self.epoch) / (self.lr_decay * self.epochs + 1)
+        return min(max(left, 0.0), 1.0)
 
     def _pause_or_save(self) -> None:
         """Between two steps: whether to stop here, and whether a checkpoint is due."""
@@ -501,12 +503,13 @@ class Trainer:
         return values
 
     def _schedule(self, val_loss: float) -> None:
+        share = self._share_of_rate()
         before = self.optimizer.param_groups[0]["lr"]
         # A loss of minus infinity would stay the scheduler's best for ever.
         self.scheduler.step(val_loss if math.isfinite(val_loss) else math.inf)
         after = self.optimizer.param_groups[0]["lr"]
         if after != before:
-            log.info("Learning rate cut from %.3g to %.3g", before, after)
+            log.info("Learning rate cut from %.3g to %.3g", share * before, share * after)
 
     def _track(self, phases: Mapping[str, Mapping[str, float]], learning_rate: float) -> None:
         """Writes what TensorBoard and history.csv show of the epoch."""

@@ -84,3 +84,18 @@ def test_tiles_of_any_size_have_gains(size: tuple[int, int]) -> None:
 def test_damaged_gains_are_refused(gains: bytes) -> None:
     with pytest.raises(UserError, match="gains of a tile are damaged"):
         gain_db(gains, (64, 64))
+
+
+@pytest.mark.parametrize(
+    ("gains", "block", "expected"),
+    [
+        ("25fe1e1c6e", 64, [[-0.11], [0.66]]),
+        ("6e57a9e6e471ceb4ad", 32, [[1.88, 0.73], [0.73, -2.46], [0.61, 1.07], [0.6, 0.54]]),
+    ],
+    ids=["large", "small"],
+)
+def test_gains_that_were_written_once_are_read_as_ever(
+    gains: str, block: int, expected: list[list[float]]
+) -> None:
+    found = gain_db(bytes.fromhex(gains), (128, 64))
+    np.testing.assert_allclose(found[block // 2 :: block, block // 2 :: block], expected, atol=0.01)

@@ -162,6 +162,8 @@ def test_what_is_kept_in_memory_is_what_windows_would_be_read_as(
             patch.setattr(Band, "read", None)
             found = [all_of(held.train), all_of(held.val)]
         assert all(torch.equal(a, b) for a, b in zip(expected, found, strict=True))
+    scenes = {id(each.scene) for loader in (held.train, held.val) for each in areas_of(loader)}
+    assert len(scenes) == 1  # the only image, which is cut in two
 
 
 def test_an_epoch_has_each_area_as_often_as_it_is_repeated(three_grounds: Path) -> None:

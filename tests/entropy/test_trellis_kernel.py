@@ -10,6 +10,7 @@ from torch import Tensor
 from sar_codec.entropy.counted import CountedTables
 from sar_codec.entropy.gaussian import SCALES
 from sar_codec.entropy.search import Prices, Quantised, of_tensors
+from sar_codec.entropy.tables import LARGEST_SYMBOL, LARGEST_VALUE
 from sar_codec.entropy.trellis import half_points, quantisers_of
 
 pytestmark = pytest.mark.skipif(find_spec("triton") is None, reason="Triton is not installed")
@@ -57,7 +58,10 @@ def test_tables_and_points_are_those_of_the_quantisers(search: Search) -> None:
     values, scales = examples(130)
     # Of these float32 has no odd numbers, and none between two even ones.
     values[3, 7], values[:, 8], values[::2, 9], values[5, 10] = 2**24 + 2, 2**27, -(2**26) - 4, 1e5
+    values[::3, 11] = LARGEST_VALUE
+    values[1::3, 11] = -LARGEST_VALUE
     found = search(values, scales, CountedTables().prices())
+    assert found.symbols.abs().max() <= LARGEST_SYMBOL
     quantisers = quantisers_of(found.symbols)
     assert torch.equal(found.tables, SCALES * quantisers + scales)
     assert torch.equal(found.points, half_points(found.symbols, quantisers))

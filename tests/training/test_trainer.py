@@ -16,8 +16,10 @@ from torch import Tensor, nn
 from sar_codec.errors import UserError
 from sar_codec.losses import CombinedLoss
 from sar_codec.models.autoencoder import SARAutoencoder
+from sar_codec.processes import Processes
 from sar_codec.signals import Stopped
 from sar_codec.training import checkpoint
+from sar_codec.training import trainer as trainer_module
 from sar_codec.training.optimizers import adam, adamw
 from sar_codec.training.sameness import difference_of_states
 from sar_codec.training.trainer import Trainer
@@ -191,6 +193,9 @@ def test_the_learning_rate_falls_in_the_last_share_of_the_epochs(
     assert [row["learning_rate"] for row in history] == pytest.approx(falling)
     assert rates == pytest.approx(falling)
     assert trainer.state().optimizer_state_dict["param_groups"][0]["lr"] == 0.1
+    rates.clear()
+    trainer.train_epoch()  # outside of `train`, of no number of epochs
+    assert rates == [0.1]
     trainer.train(9)  # a longer run is one whose rate falls later
     assert [row["learning_rate"] for row in history[6:]] == pytest.approx(
         [0.3 / 5.5, 0.2 / 5.5, 0.1 / 5.5]
@@ -203,6 +208,17 @@ def test_replaying_is_refused_with_what_it_cannot_do(
 ) -> None:
     with pytest.raises(UserError, match=r"trainer\.replay=true: not with"):
         trainer_for(smooth_images, tmp_path, replay=True, **other)
+
+
+def test_replaying_is_refused_in_several_processes(
+    smooth_images: Batches, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class Two(Processes):
+        count = 2
+
+    monkeypatch.setattr(trainer_module, "group", Two)
+    with pytest.raises(UserError, match=r"trainer\.replay=true: not with"):
+        trainer_for(smooth_images, tmp_path, replay=True)
 
 
 def test_training_stops_early_and_says_why(
