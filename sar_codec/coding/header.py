@@ -58,7 +58,7 @@ _FIRST = (
 # A quarter of a small image's header was the number of a network that everybody has.
 _SECOND = _FIRST + (
     b'"model":"7d7f37e88194fb8af40400fd12b34016e6f04cbb0366e66b7f1b1d87ce4e3870","program":"'
-    b'"model":"52ca1fba6865295eb3c425e9f88cfb81b315dea98870e51266ef0d8d5f53b84c","program":"'
+    b'"model":"fc23d7be91d26ee7e6999007109dcca1ba71924042a6adcce34eaa37ce0679d9","program":"'
 )
 DICTIONARIES = {zlib.adler32(each): each for each in (_FIRST, _SECOND)}
 DICTIONARY = _SECOND  # of what is written now
