@@ -19,6 +19,7 @@ _TYPICAL_DB = -13.0
 _LARGEST_DB = 1e6
 _WINDOWS = 4  # to a side, spread evenly
 _SIDE = 512
+_EVERY = 4  # row and column of them tells the median as well
 _QUALITY_STEPS = 64  # of one
 
 Decibels = list[NDArray[np.float32]]
@@ -41,7 +42,9 @@ def shift_db(decibels: Decibels) -> float:
 
     Digital numbers, which are not calibrated, lie some 55 dB higher than sigma nought.
     """
-    values = np.concatenate([each[np.isfinite(each)] for each in decibels])
+    values = _finite(decibels, _EVERY)
+    if not len(values):
+        values = _finite(decibels, 1)
     if not len(values):
         return 0.0
     median = float(np.median(values.astype(np.float64)))
@@ -50,6 +53,11 @@ def shift_db(decibels: Decibels) -> float:
         return 0.0
     # No measurement is beyond a few hundred dB; a header holds no more than these.
     return float(round(min(max(_TYPICAL_DB - median, -_LARGEST_DB), _LARGEST_DB)))
+
+
+def _finite(decibels: Decibels, every: int) -> NDArray[np.float32]:
+    sparse = [each[::every, ::every] for each in decibels]
+    return np.concatenate([each[np.isfinite(each)] for each in sparse])
 
 
 def quality_for(
