@@ -70,8 +70,7 @@ class Network:
         """
         aligned = [side + -side % self.model.alignment for side in tile[2:]]
         ends = [begin + side for begin, side in zip(tile[:2], aligned, strict=True)]
-        missing = [(0, max(end - side, 0)) for end, side in zip(ends, decibels.shape, strict=True)]
-        x = torch.from_numpy(to_unit(np.pad(decibels, missing, "edge"), self.vmin, self.vmax))
+        x = torch.from_numpy(to_unit(_filled_up(decibels, ends), self.vmin, self.vmax))
         rows, columns = (
             slice(begin // BLOCK, end // BLOCK) for begin, end in zip(tile[:2], ends, strict=True)
         )
@@ -100,6 +99,30 @@ class Network:
         with fast():
             x = self.model.image(latents, quality)[0, 0].float().numpy()
         return from_unit(x, self.vmin, self.vmax)
+
+
+def _filled_up(decibels: NDArray[np.float32], ends: list[int]) -> NDArray[np.float32]:
+    """An image with more rows and columns below and to the right, up to multiples of 16.
+
+    What belongs to blocks of 16x16 pixels that hold some of the image repeats its last row and
+    column. Blocks that hold nothing of it have the mean of the one before, which takes next to no
+    bits.
+    """
+    for axis, end in enumerate(ends):
+        side = decibels.shape[axis]
+        begun = min(-(-side // BLOCK) * BLOCK, max(end, side))
+        edge: list[tuple[int, int]] = [(0, 0), (0, 0)]
+        edge[axis] = (0, begun - side)
+        decibels = np.pad(decibels, edge, "edge")
+        if begun < end:
+            last = np.take(decibels, range(begun - BLOCK, begun), axis)
+            along = np.arange(0, last.shape[1 - axis], BLOCK)
+            sums = np.add.reduceat(last.sum(axis, keepdims=True), along, 1 - axis)
+            counts = BLOCK * np.diff(along, append=last.shape[1 - axis])
+            means = np.repeat(sums / counts.reshape(sums.shape), counts // BLOCK, 1 - axis)
+            more = np.repeat(means.astype(np.float32), end - begun, axis)
+            decibels = np.concatenate([decibels, more], axis)
+    return decibels
 
 
 def fast() -> AbstractContextManager[None]:
