@@ -4,11 +4,12 @@ The mean of a logarithm is below the logarithm of the mean: speckle of five look
 in decibels loses half a decibel of power, single-look speckle 2.5 dB. So each block of a tile has a
 gain, interpolated between the blocks' middles, so that no edges show. Where targets are lost in one
 part of a block, its gain makes up for them in all of it; if that shows in what lies across blocks,
-these are half as large, as long as that takes few bytes.
+the quarters of these have gains of their own, as long as that takes few bytes.
 """
 
 import math
 from functools import cache, lru_cache
+from typing import Any
 
 import numpy as np
 import torch
@@ -48,54 +49,74 @@ def pack_gains(
     aim, power = _patch_sums(_power(wanted, counts)), _power(decoded, counts)
     steps = _steps(aim, power, BLOCK)
     gains = _packed(steps, BLOCK)
-    if _across_db(steps, aim, power) > _TOLERATED_DB:
-        finer = _packed(_steps(aim, power, SMALL_BLOCK), SMALL_BLOCK)
+    shows = _across_db(steps, aim, power) > _TOLERATED_DB
+    # At the tile's border nothing is around small blocks to smooth their gains, and it would show.
+    shows[[0, -1]] = shows[:, [0, -1]] = False
+    if shows.any():
+        small = _steps(aim, power, SMALL_BLOCK)
+        mixed = np.where(_quartered(shows, small), small, _quartered(steps, small))
+        finer = _packed(_steps(aim, power, SMALL_BLOCK, mixed), SMALL_BLOCK)
         if len(finer) - len(gains) <= room:
             return finer
     return gains
 
 
-def _steps(aim: NDArray[np.float32], power: NDArray[np.float32], block: int) -> NDArray[np.float64]:
+def _steps(
+    aim: NDArray[np.float32],
+    power: NDArray[np.float32],
+    block: int,
+    start: NDArray[np.float64] | None = None,
+) -> NDArray[np.float64]:
     """What power lacks in each block, not rounded.
 
     Args:
         aim: of the original, sums of patches.
         power: of what the decoder has, `(h, w)`.
         block: side in pixels.
+        start: steps of small blocks, of which large ones are to be made right as wholes.
     """
-    aims, patches = _block_sums(aim, block), _patch_sums(power)
-    steps = np.zeros(aims.shape)
+    whole = block if start is None else BLOCK
+    aims, patches = _block_sums(aim, whole), _patch_sums(power)
+    steps = np.zeros(aims.shape) if start is None else start
     for _ in range(_COARSE_ROUNDS):
         gained = _power(_gain_db(steps, power.shape, block, _PATCH))
         gained *= patches
-        missing = _missing(aims, _block_sums(gained, block))
-        steps += missing
+        missing = _missing(aims, _block_sums(gained, whole))
+        steps = steps + (missing if start is None else _quartered(missing, steps))
         if np.abs(missing).max() < _CLOSE:
             break
     for _ in range(_FINE_ROUNDS):
         gained = _power(_gain_db(steps, power.shape, block))
         gained *= power
-        missing = _missing(aims, _block_sums(_patch_sums(gained), block))
-        steps += missing
+        missing = _missing(aims, _block_sums(_patch_sums(gained), whole))
+        steps = steps + (missing if start is None else _quartered(missing, steps))
         if np.abs(missing).max() < _CLOSE:
             break
     return steps
 
 
+def _quartered(of_blocks: NDArray[Any], like: NDArray[Any]) -> NDArray[Any]:
+    """The values of large blocks for the small ones in them."""
+    rows, columns = like.shape
+    return of_blocks.repeat(2, 0).repeat(2, 1)[:rows, :columns]
+
+
 def _across_db(
     steps: NDArray[np.float64], aim: NDArray[np.float32], power: NDArray[np.float32]
-) -> float:
-    """How far off blocks are at most that lie across those which have gains."""
+) -> NDArray[np.float64]:
+    """How far off those are at most that lie across a block and others: of each block."""
     gained = _power(_gain_db(steps, power.shape, BLOCK, _PATCH)) * _patch_sums(power)
-    half, off = BLOCK // _PATCH // 2, 0.0
+    half, off = BLOCK // _PATCH // 2, np.zeros(steps.shape)
     for row, column in ((0, half), (half, 0), (half, half)):
         inner = [
             slice(begin, begin + (side - begin) // (2 * half) * 2 * half)
             for begin, side in zip((row, column), aim.shape, strict=True)
         ]
         sums = (_block_sums(each[tuple(inner)], BLOCK) for each in (aim, gained))
-        missing = _missing(*sums)
-        off = max(off, _STEP_DB * float(np.abs(missing).max(initial=0)))
+        found = _STEP_DB * np.abs(_missing(*sums))
+        for down, right in np.ndindex(1 + (row > 0), 1 + (column > 0)):
+            touched = off[down : down + found.shape[0], right : right + found.shape[1]]
+            np.maximum(touched, found[: touched.shape[0], : touched.shape[1]], out=touched)
     return off
 
 
