@@ -1,5 +1,6 @@
 """On a GPU where there is one, else as Triton interprets kernels on a CPU."""
 
+import shutil
 from collections.abc import Callable
 from importlib.util import find_spec
 
@@ -9,7 +10,7 @@ from torch import Tensor
 
 from sar_codec.entropy.counted import CountedTables
 from sar_codec.entropy.gaussian import SCALES
-from sar_codec.entropy.search import Prices, Quantised, of_tensors
+from sar_codec.entropy.search import Prices, Quantised, has_kernel, of_tensors
 from sar_codec.entropy.tables import LARGEST_SYMBOL, LARGEST_VALUE
 from sar_codec.entropy.trellis import half_points, quantisers_of
 
@@ -67,6 +68,20 @@ def test_tables_and_points_are_those_of_the_quantisers(search: Search) -> None:
     assert torch.equal(found.points, half_points(found.symbols, quantisers))
     near = values.abs() < 1000
     assert (values - found.points / 2)[near].abs().max() <= 1.5
+
+
+def test_there_is_no_kernel_without_a_compiler(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("CC", raising=False)
+    has_kernel.cache_clear()
+    try:
+        with monkeypatch.context() as patch:
+            patch.setattr(shutil, "which", lambda name: None)
+            assert not has_kernel()
+        has_kernel.cache_clear()
+        monkeypatch.setenv("CC", "gcc")
+        assert has_kernel()
+    finally:
+        has_kernel.cache_clear()
 
 
 def test_no_lanes_at_all_give_no_symbols(search: Search) -> None:
