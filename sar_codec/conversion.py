@@ -17,8 +17,9 @@ from sar_codec.coding.cells import Cells
 from sar_codec.coding.choosing import quality_for, samples, shift_db
 from sar_codec.coding.coders import BoundedCoder, QualityCoder
 from sar_codec.coding.compressing import Progress, Source, TileCoder, compress
-from sar_codec.coding.container import Writer
+from sar_codec.coding.container import Writer, size_without_tiles
 from sar_codec.coding.decompressing import MOST_PIXELS, Bounded, Image
+from sar_codec.coding.parts import HEAD_SIZE
 from sar_codec.coding.pixels import Stored
 from sar_codec.coding.threads import cores
 from sar_codec.coding.tiling import Tiling
@@ -297,7 +298,16 @@ def _choose(
     seen = samples(source, stored)
     shifts = [shift_db(each) for each in seen]
     quality = wanted.quality or DEFAULT_QUALITY
-    if wanted.target_bpp is not None:
-        quality = quality_for(wanted.target_bpp, seen, shifts, network, workers)
+    coder = QualityCoder(network, quality, wanted.keeps_power)
     about = About(quantity, "quality", quality, None, network.id, tile, tuple(shifts), program)
-    return QualityCoder(network, quality, wanted.keeps_power), about
+    if wanted.target_bpp is not None:
+        overhead = _overhead(Header(about, raster))
+        quality = quality_for(wanted.target_bpp, seen, shifts, coder, overhead, workers)
+    return replace(coder, quality=quality), replace(about, quality=quality)
+
+
+def _overhead(header: Header) -> float:
+    """Bits a pixel of what is neither pixels nor masks, nor values that have no decibels."""
+    raster, tiles, bands = header.raster, header.tiling.count, len(header.raster.measured)
+    size = size_without_tiles(header.to_json(), tiles * header.parts) + tiles * bands * HEAD_SIZE
+    return 8 * size / (bands * raster.height * raster.width)

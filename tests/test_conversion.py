@@ -143,7 +143,7 @@ def test_a_rate_that_is_wanted_is_what_the_file_takes(
     for bits in (0.1, 0.25):
         wanted = Wanted(target_bpp=bits, quantity="amplitude", model=model, workers=1)
         done = compress_file(source, tmp_path / f"{bits}.sarc", wanted, verifying=None)
-        assert done.bits_per_pixel == pytest.approx(bits, abs=0.02)
+        assert done.bits_per_pixel == pytest.approx(bits, rel=0.01)
 
 
 def test_the_checkpoint_of_a_run_is_a_model(run_program: RunProgram, tmp_path: Path) -> None:

@@ -2,13 +2,15 @@
 
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
+from functools import cache
 
 import numpy as np
 from numpy.typing import NDArray
 
+from sar_codec.coding.coders import QualityCoder
 from sar_codec.coding.compressing import Source
-from sar_codec.coding.lossy import Network
-from sar_codec.coding.pixels import Stored, filled
+from sar_codec.coding.pixels import Stored
 from sar_codec.coding.threads import one_thread_each
 from sar_codec.coding.tiling import Window
 from sar_codec.errors import UserError
@@ -23,6 +25,7 @@ _EVERY = 4  # row and column of them tells the median as well
 _QUALITY_STEPS = 64  # of one
 
 Decibels = list[NDArray[np.float32]]
+Rate = Callable[[int], float]  # bits a pixel at a step of quality
 
 
 def samples(source: Source, stored: list[Stored]) -> list[Decibels]:
@@ -64,49 +67,72 @@ def quality_for(
     bits_per_pixel: float,
     bands: list[Decibels],
     shifts_db: list[float],
-    network: Network,
+    coder: QualityCoder,
+    overhead: float,
     workers: int,
 ) -> float:
-    """The quality at which windows of a raster take so many bits a pixel.
+    """The quality at which a raster takes so many bits a pixel, told from windows of it.
 
     Args:
         bits_per_pixel: wanted.
         bands: from `samples`.
         shifts_db: of the bands.
-        network: a trained codec.
+        coder: of tiles, of any quality.
+        overhead: bits a pixel that are neither of latents nor of gains.
         workers: threads.
 
     Raises:
         UserError: no quality takes that many, or that few; says between what they lie.
     """
     windows = [
-        filled(decibels) + np.float32(shift)
+        (decibels, shift)
         for band, shift in zip(bands, shifts_db, strict=True)
         for decibels in band
         if np.isfinite(decibels).any()
     ]
     count = sum(decibels.size for band in bands for decibels in band)
-
-    def bits(window: NDArray[np.float32], step: int) -> int:
-        quality = 1 + step / _QUALITY_STEPS
-        return 8 * len(network.encode(window, Window(0, 0, *window.shape), quality).data)
-
     with ThreadPoolExecutor(workers, initializer=one_thread_each) as pool:
 
-        def rate(step: int) -> float:
-            return sum(pool.map(lambda window: bits(window, step), windows)) / count
+        def of_all(size: Callable[[QualityCoder, NDArray[np.float32], float], int]) -> Rate:
+            def rate(step: int) -> float:
+                at = replace(coder, quality=_quality(step))
+                sizes = pool.map(lambda window: size(at, *window), windows)
+                return 8 * sum(sizes) / count
 
+            return cache(rate)
+
+        latents, gains = of_all(_latents_size), of_all(_gains_size)
         low, high = 0, 7 * _QUALITY_STEPS
-        least, most = rate(low), rate(high)
+
+        def besides(step: int) -> float:
+            return overhead + (gains(step) if coder.keeps_power else 0)
+
+        # Gains take much time, and the quality changes their size little.
+        fixed = besides(high // 2)
+        least, most = latents(low) + fixed, latents(high) + fixed
         if not least <= bits_per_pixel <= most:
             raise UserError(
                 f"--target-bpp={bits_per_pixel}: this raster takes {least:.3f} to {most:.3f} bits "
                 "a pixel; give one between them, or --max-error-db for more"
             )
-        return 1 + _nearest(rate, bits_per_pixel, low, high) / _QUALITY_STEPS
+        step = _nearest(latents, bits_per_pixel - fixed, low, high)
+        return _quality(_nearest(latents, bits_per_pixel - besides(step), low, high))
 
 
-def _nearest(increasing: Callable[[int], float], value: float, low: int, high: int) -> int:
+def _quality(step: int) -> float:
+    return 1 + step / _QUALITY_STEPS
+
+
+def _latents_size(coder: QualityCoder, decibels: NDArray[np.float32], shift_db: float) -> int:
+    return len(coder.coded(decibels, Window(0, 0, *decibels.shape), shift_db).data)
+
+
+def _gains_size(coder: QualityCoder, decibels: NDArray[np.float32], shift_db: float) -> int:
+    tile = Window(0, 0, *decibels.shape)
+    return len(coder.gains(coder.coded(decibels, tile, shift_db), decibels, tile, shift_db))
+
+
+def _nearest(increasing: Rate, value: float, low: int, high: int) -> int:
     """Where, between two integers, a function that increases comes nearest to a value."""
     while high - low > 1:
         middle = (low + high) // 2

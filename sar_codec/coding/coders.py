@@ -10,7 +10,7 @@ from sar_codec.coding import bounded
 from sar_codec.coding.about import Header
 from sar_codec.coding.cells import Cells
 from sar_codec.coding.layout import crc32c
-from sar_codec.coding.lossy import Network
+from sar_codec.coding.lossy import Encoded, Network
 from sar_codec.coding.parts import Method, Part
 from sar_codec.coding.pixels import filled, pack_exceptions
 from sar_codec.coding.power import pack_gains
@@ -51,19 +51,28 @@ class QualityCoder:
         decibels = header.stored(band).to_decibels(pixels)
         decibels[~valid] = np.nan
         inner = tile.within(Window(0, 0, *decibels.shape))
-        wanted = decibels[inner]
-        is_coded = np.isfinite(wanted)
+        is_coded = np.isfinite(decibels[inner])
         exceptions = pack_exceptions(pixels[inner], is_coded)
         if not is_coded.any():
             return Part(Method.NOTHING, exceptions, b"", b""), 0
-        shifted = filled(decibels + np.float32(header.about.shift_db[band]))
-        coded = self.network.encode(shifted, tile, self.quality)
-        gains = b""
-        if self.keeps_power:
-            found = self.network.image(coded.around, self.quality)[inner]
-            found -= np.float32(header.about.shift_db[band])
-            gains = pack_gains(wanted, found, _GAINS_SHARE * len(coded.data))
+        shift_db = header.about.shift_db[band]
+        coded = self.coded(decibels, tile, shift_db)
+        gains = self.gains(coded, decibels, tile, shift_db) if self.keeps_power else b""
         return Part(Method.NETWORK, exceptions, gains, coded.data), coded.check
+
+    def coded(self, decibels: NDArray[np.float32], tile: Window, shift_db: float) -> Encoded:
+        """The latents of a tile, where `decibels` has it; NaN is what need not be coded."""
+        shifted = filled(decibels + np.float32(shift_db))
+        return self.network.encode(shifted, tile, self.quality)
+
+    def gains(
+        self, coded: Encoded, decibels: NDArray[np.float32], tile: Window, shift_db: float
+    ) -> bytes:
+        """Gains that keep the power of what was `coded`."""
+        inner = tile.within(Window(0, 0, *decibels.shape))
+        found = self.network.image(coded.around, self.quality)[inner]
+        found -= np.float32(shift_db)
+        return pack_gains(decibels[inner], found, _GAINS_SHARE * len(coded.data))
 
 
 @dataclass(frozen=True)

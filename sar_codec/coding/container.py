@@ -142,6 +142,12 @@ class Writer:
         return place
 
 
+def size_without_tiles(header: Mapping[str, Any], tiles: int) -> int:
+    """Bytes of a file of so many tiles, without sections, that are not those of tiles."""
+    index = layout.COUNTS.size + tiles * layout.TILE.itemsize
+    return layout.HEAD.size + len(encode_header(header)) + index
+
+
 class Reader:
     """Reads a file; opening it reads the head, the index and the header only.
 

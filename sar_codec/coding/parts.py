@@ -12,6 +12,7 @@ from sar_codec.coding.pixels import inflated
 from sar_codec.errors import UserError
 
 _HEAD = struct.Struct("<BIH")
+HEAD_SIZE = _HEAD.size
 _LENGTH = struct.Struct("<I")
 
 
