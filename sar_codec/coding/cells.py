@@ -1,4 +1,4 @@
-"""Quantisation of pixels to numbered cells that none of them is farther from than allowed."""
+"""Pixels as numbers, of which cells are as wide as a maximum error allows."""
 
 import decimal
 from dataclasses import dataclass
@@ -8,7 +8,7 @@ from functools import cached_property
 import numpy as np
 from numpy.typing import NDArray
 
-from sar_codec.coding.rulers import EvenRuler, Ruler, UnevenRuler
+from sar_codec.coding.rulers import STEPS_A_DB, EvenRuler, Ruler, UnevenRuler
 from sar_codec.data.scaling import DECIBELS_PER_DECADE, Quantity
 from sar_codec.errors import UserError
 
@@ -16,8 +16,6 @@ Integers = NDArray[np.int64]
 
 LEAST_ERROR_DB = 0.001
 LARGEST_ERROR_DB = 20.0
-# Widths are multiples of 2^-20 dB.
-WIDTH_STEPS = 2**20
 # Twice what a written value may be off: rounding to float32 moves power and amplitude by 2^-24 of
 # their size, 5e-7 dB at most, and decibels below 512 by 2^-16. A logarithm that another machine
 # rounds otherwise is off by 1e-13 dB.
@@ -25,19 +23,20 @@ _MARGIN_DB = {"power": 2.0**-17, "amplitude": 2.0**-17, "db": 2.0**-14}
 _LARGEST_DB = 512
 _INTEGERS = ("uint8", "uint16", "int16")
 _FLOATS = ("float32", "float64")
-_LARGEST_CELL = 2**30
+LARGEST_NUMBER = 2**30
 # Digits of what is computed exactly.
 _DIGITS = decimal.Context(prec=60)
 
 
 @dataclass(frozen=True)
 class Cells:
-    """A rule that numbers cells of pixel values, each of whose members is near one value of it.
+    """A rule that makes numbers of pixels, and cells of these, each near one value of its own.
 
-    Floating point data have cells of one width in decibels, a hair below twice the error, and are
-    written as float32. Integers have cells of integers: from its first member, a cell's value is
-    the largest integer near enough, and its end the largest near enough to that. 0 is a cell of
-    its own, and without any error so is each integer.
+    Numbers of floating point data are decibels in units of 2^-20. Their cells have one width, a
+    hair below twice the error, and lie anywhere; what is decoded is written as float32. Integers
+    have cells of integers, which are numbered: from its first member, a cell's value is the largest
+    integer near enough, and its end the largest near enough to that. 0 is a cell of its own, and
+    without any error so is each integer.
 
     Values, and which integers are in a cell, are the same on every machine. `dataclasses.asdict`
     gives what a file needs of a rule.
@@ -81,8 +80,8 @@ class Cells:
         """Whether the data are integers."""
         return self.dtype in _INTEGERS
 
-    def to_cells(self, pixels: NDArray[np.generic], valid: NDArray[np.bool_]) -> Integers:
-        """The cell of each pixel, int64; 0 for those that are not valid.
+    def to_numbers(self, pixels: NDArray[np.generic], valid: NDArray[np.bool_]) -> Integers:
+        """The number of each pixel, int64; 0 for those that are not valid.
 
         Args:
             pixels: of any shape.
@@ -105,33 +104,21 @@ class Cells:
             outside = ~((values >= float(normal.tiny)) & (values <= float(normal.max)))
             self._check(valid, outside, "no positive normal float32")
             decibels = np.log10(values) * DECIBELS_PER_DECADE[self.quantity]
-        numbers = np.round(decibels * (WIDTH_STEPS / self.width_steps)).astype(np.int64)
+        numbers = np.round(decibels * STEPS_A_DB).astype(np.int64)
         return np.where(valid, numbers, 0)
 
-    def to_pixels(self, cells: Integers) -> NDArray[np.generic]:
-        """The values of cells: of the data's type if integers, else float32."""
+    def to_pixels(self, numbers: Integers) -> NDArray[np.generic]:
+        """The values of numbers: of the data's type if integers, else float32."""
         if self.is_integer:
-            return self._value_of[np.clip(cells, 0, len(self._value_of) - 1)].astype(self.dtype)
-        cells = np.clip(cells, -_LARGEST_CELL, _LARGEST_CELL)
-        # Once for each cell that occurs: decibels are few, powers are slow.
-        lowest = int(cells.min(initial=0))
-        if int(cells.max(initial=0)) - lowest < max(cells.size, 2**16):
-            values = self._values(np.arange(lowest, int(cells.max(initial=0)) + 1))
-            return values[cells - lowest]
-        numbers, places = np.unique(cells, return_inverse=True)
-        return self._values(numbers)[places].reshape(cells.shape)
-
-    @cached_property
-    def width_steps(self) -> int:
-        """Width of the cells of floating point data, in units of 2^-20 dB."""
-        margin = Fraction(_MARGIN_DB[self.quantity])
-        return int((2 * Fraction(self.max_error_db) - margin) * WIDTH_STEPS)
+            return self._value_of[np.clip(numbers, 0, len(self._value_of) - 1)].astype(self.dtype)
+        return self._values(np.clip(numbers, -LARGEST_NUMBER, LARGEST_NUMBER))
 
     @cached_property
     def ruler(self) -> Ruler:
-        """Where the cells lie in decibels, and how wide they are."""
+        """Where numbers lie in decibels, and how wide cells are."""
         if not self.is_integer:
-            return EvenRuler(self.width_steps, WIDTH_STEPS)
+            margin = Fraction(_MARGIN_DB[self.quantity])
+            return EvenRuler(int((2 * Fraction(self.max_error_db) - margin) * STEPS_A_DB))
         return UnevenRuler(self._value_of, DECIBELS_PER_DECADE[self.quantity])
 
     @cached_property
@@ -160,19 +147,20 @@ class Cells:
         return np.array(values), np.array(ends)
 
     def _values(self, numbers: Integers) -> NDArray[np.float32]:
-        decibels = numbers * (self.width_steps / WIDTH_STEPS)
+        decibels = numbers * (1 / STEPS_A_DB)
+        # Pixels lie within these limits, so what is decoded is nearer to them when held there.
         if self.quantity == "db":
-            return decibels.astype(np.float32)
+            return decibels.clip(-_LARGEST_DB, _LARGEST_DB).astype(np.float32)
         normal = np.finfo(np.float32)
         decade = DECIBELS_PER_DECADE[self.quantity]
         with np.errstate(over="ignore", under="ignore"):
             powers = np.power(10.0, np.clip(decibels / decade, -60, 60))
             low, high = ((powers * (1 + sign * 2.0**-48)).astype(np.float32) for sign in (-1, 1))
         # Where the rounding to float32 hangs on the last bits, which machines may disagree on.
-        for place in np.flatnonzero(low != high):
-            exponent = Fraction(int(numbers[place]) * self.width_steps, WIDTH_STEPS * int(decade))
+        for place in zip(*np.nonzero(low != high), strict=True):
+            exponent = Fraction(int(numbers[place]), STEPS_A_DB * int(decade))
             low[place] = np.float32(float(_power_of_ten(exponent, decimal.ROUND_HALF_EVEN)))
-        return np.clip(low, 0, normal.max)
+        return np.clip(low, normal.tiny, normal.max)
 
     def _check(self, valid: NDArray[np.bool_], bad: NDArray[np.bool_], what: str) -> None:
         if count := int((valid & bad).sum()):

@@ -103,11 +103,11 @@ class BoundedCoder:
         exceptions = pack_exceptions(pixels, is_coded)
         if not is_coded.any():
             return Part(Method.NOTHING, exceptions, b"", b""), 0
-        numbers = self.cells.to_cells(pixels, is_coded)
-        data = bounded.encode(numbers, is_coded, self.cells, self.model)
-        return Part(Method.CELLS, exceptions, b"", data), cells_check(numbers, is_coded)
+        numbers = self.cells.to_numbers(pixels, is_coded)
+        data, decoded = bounded.encode(numbers, is_coded, self.cells, self.model)
+        return Part(Method.BOUNDED, exceptions, b"", data), numbers_check(decoded, is_coded)
 
 
-def cells_check(numbers: NDArray[np.int64], is_coded: NDArray[np.bool_]) -> int:
-    """CRC32C of cells, as little-endian integers of 32 bits, without those that are not coded."""
+def numbers_check(numbers: NDArray[np.int64], is_coded: NDArray[np.bool_]) -> int:
+    """CRC32C of numbers, as little-endian integers of 32 bits, without those that are not coded."""
     return crc32c(np.where(is_coded, numbers, 0).astype("<i4").tobytes())

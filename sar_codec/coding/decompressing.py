@@ -16,7 +16,7 @@ from torch import Tensor
 from sar_codec.coding import bounded
 from sar_codec.coding.about import Header, open_header
 from sar_codec.coding.cells import Cells
-from sar_codec.coding.coders import cells_check
+from sar_codec.coding.coders import numbers_check
 from sar_codec.coding.container import Reader
 from sar_codec.coding.lossy import Network
 from sar_codec.coding.parts import Method, Part, unpack_validity
@@ -44,7 +44,7 @@ class Bounded(NamedTuple):
 
 
 class _Symbols(NamedTuple):
-    """A decoded part of a tile: latents `(1, latents, h, w)`, or cells `(h, w)`."""
+    """A decoded part of a tile: latents `(1, latents, h, w)`, or numbers `(h, w)`."""
 
     part: Part
     is_coded: NDArray[np.bool_]
@@ -237,9 +237,9 @@ class Image:
                 decoded, found = self._network.decode(part.coded, *window[2:], about.quality)
                 if part.gains:
                     gain_db(part.gains, (window.height, window.width))
-            elif part.method == Method.CELLS and isinstance(self._network, Bounded):
+            elif part.method == Method.BOUNDED and isinstance(self._network, Bounded):
                 decoded = bounded.decode(part.coded, is_coded, self._cells, self._network.model)
-                found = cells_check(decoded, is_coded)
+                found = numbers_check(decoded, is_coded)
             elif part.method != Method.NOTHING or is_coded.any():
                 raise UserError("a tile that is coded otherwise than the header says")
             if found != check:

@@ -21,7 +21,7 @@ class Method(IntEnum):
 
     NOTHING = 0  # there is no pixel to code
     NETWORK = 1
-    CELLS = 2
+    BOUNDED = 2
 
 
 class Part(NamedTuple):

@@ -1,4 +1,4 @@
-"""Where cells lie in decibels and how wide they are, in integers: the same on every machine."""
+"""Where numbers of pixels lie in decibels, in integers: the same on every machine."""
 
 from typing import Protocol
 
@@ -12,51 +12,80 @@ UNIT = 32
 PLACES = 16
 _FINE = 4096  # likewise, while widths are computed
 _FARTHEST = 2**17
+STEPS_A_DB = 2**20  # of floating point pixels' numbers
+_STEPS_A_UNIT = STEPS_A_DB // UNIT
 
 
 class Ruler(Protocol):
-    """Cells on a scale of decibels."""
+    """Numbers, and cells of them, on a scale of decibels.
 
-    def decibels(self, cells: Tensor) -> Tensor:
-        """The middle of cells, int64: float32, integers in units of 1/32 dB."""
+    Pixels are taken for the middle of the cell that they are in.
 
-    def places(self, decibels: Tensor) -> Tensor:
-        """Where decibels, integers in such units, lie among cells: int64, in 1/16 cell."""
+    Attributes:
+        step: how many numbers wide cells are.
+        is_laid_around_mean: whether cells lie anywhere, and what is told is in the middle of one.
+    """
+
+    step: int
+    is_laid_around_mean: bool
+
+    def decibels(self, numbers: Tensor) -> Tensor:
+        """Where numbers, int64, lie: float32, integers in units of 1/32 dB."""
+
+    def laid(self, decibels: Tensor) -> tuple[Tensor, Tensor]:
+        """How cells are laid for pixels of which such decibels are told.
+
+        Args:
+            decibels: float32, integers in units of 1/32 dB.
+
+        Returns:
+            The number in the middle of cell 0, and where the decibels lie in units of 1/16 cell
+            from there: int64.
+        """
 
     def log_widths(self, decibels: Tensor) -> Tensor:
         """Binary logarithm of the cells' width in dB there: float32, integers in units of 1/32."""
 
 
 class EvenRuler:
-    """Cells of one width.
+    """Decibels in units of 2^-20, in cells of one width, in the middle of one of which is the mean.
+
+    Where cells are wide, most pixels are in that one, and take fewer bits than in cells that lie
+    somewhere: a seventh fewer where they are twice as wide as speckle.
 
     Args:
-        width: of cells, an integer.
-        steps: of them make a decibel.
+        step: width of cells.
     """
 
-    def __init__(self, width: int, steps: int) -> None:
-        self._a_cell = width / (steps // UNIT)
-        self._log_width = _log_ratio(width, steps)
+    is_laid_around_mean = True
 
-    def decibels(self, cells: Tensor) -> Tensor:
-        # Products and quotients of float64 are the same everywhere.
-        return (cells.double() * self._a_cell).round().clamp(-_FARTHEST, _FARTHEST).float()
+    def __init__(self, step: int) -> None:
+        self.step = step
+        self._log_width = _log_ratio(step, STEPS_A_DB)
 
-    def places(self, decibels: Tensor) -> Tensor:
-        return (decibels.double() * (PLACES / self._a_cell)).round().long()
+    def decibels(self, numbers: Tensor) -> Tensor:
+        # Products of float64 are the same everywhere.
+        units = numbers.double() * (1 / _STEPS_A_UNIT)
+        return units.round().clamp(-_FARTHEST, _FARTHEST).float()
+
+    def laid(self, decibels: Tensor) -> tuple[Tensor, Tensor]:
+        origin = decibels.long() * _STEPS_A_UNIT
+        return origin, torch.zeros_like(origin)
 
     def log_widths(self, decibels: Tensor) -> Tensor:
         return torch.full_like(decibels, self._log_width, dtype=torch.float32)
 
 
 class UnevenRuler:
-    """Cells of integers.
+    """Cells of integers, which are numbered.
 
     Args:
         values: of the cells, ascending from 0, which is taken for 1/2.
         decade: decibels of a factor of ten.
     """
+
+    step = 1
+    is_laid_around_mean = False
 
     def __init__(self, values: NDArray[np.int64], decade: float) -> None:
         # None of these is so near to a half that a logarithm's last bits matter: a test sees to it.
@@ -80,11 +109,12 @@ class UnevenRuler:
         ]
         self._log_widths = torch.tensor(widths, dtype=torch.float32)
 
-    def decibels(self, cells: Tensor) -> Tensor:
-        return self._middles[cells.clamp(0, len(self._middles) - 1)].float()
+    def decibels(self, numbers: Tensor) -> Tensor:
+        return self._middles[numbers.clamp(0, len(self._middles) - 1)].float()
 
-    def places(self, decibels: Tensor) -> Tensor:
-        return self._places[self._index(decibels)]
+    def laid(self, decibels: Tensor) -> tuple[Tensor, Tensor]:
+        places = self._places[self._index(decibels)]
+        return torch.zeros_like(places), places
 
     def log_widths(self, decibels: Tensor) -> Tensor:
         return self._log_widths[self._index(decibels)]

@@ -1,5 +1,6 @@
 """What is fitted to a tile and sent with it, so that the network suits what it never saw."""
 
+from functools import cache
 from typing import NamedTuple
 
 import numpy as np
@@ -7,17 +8,29 @@ import torch
 from torch import Tensor
 
 from sar_codec.coding.rulers import UNIT, Ruler
+from sar_codec.entropy.coding import SymbolDecoder, SymbolEncoder
+from sar_codec.entropy.gaussian import SCALES, gaussian_bits, gaussian_tables, scale_of
 from sar_codec.entropy.skewed import skewed_bits
+from sar_codec.entropy.tables import IntegerTables
 from sar_codec.models.exact import SPARE, ExactTeller, exact_reference
-from sar_codec.models.interlaced import GRIDS
-from sar_codec.models.interlacing import OFFSETS, Pass, Surroundings
-from sar_codec.models.kernels import SPREAD_STEPS, WEIGHT_STEPS, fitted, plain_kernel
+from sar_codec.models.interlacing import Kind, Surroundings
+from sar_codec.models.kernels import (
+    LARGEST_WEIGHT,
+    SPREAD_STEPS,
+    WEIGHT_STEPS,
+    fitted,
+    plain_kernel,
+)
 
 _PIXELS_OF_A_FIT = 16_384
 _PIXELS_OF_A_WIDENING = 4096
 # In units of 1/32 octave, one step apart; a parabola tells what lies between.
 _STEP = 6
 _WIDENINGS = range(-3 * _STEP, 5 * _STEP, _STEP)
+# Weights are coded as Gaussian, of one of these scales, half an octave apart from 0.7/128.
+_SCALES = range(15, SCALES, 3)
+_HALF = 64  # of what spread and widening range over
+_BITS_BESIDE = torch.tensor([len(_SCALES).bit_length() - 1, 7, 7])
 
 
 class TileKernel(NamedTuple):
@@ -34,31 +47,31 @@ class TileKernel(NamedTuple):
     widening: int = 0
 
     @classmethod
-    def plain(cls, kind: int) -> "TileKernel":
+    def plain(cls, kind: Kind) -> "TileKernel":
         """The one that is not fitted."""
-        kernel = plain_kernel(1, len(OFFSETS[kind]), torch.device("cpu"))
+        kernel = plain_kernel(1, len(kind.offsets), torch.device("cpu"))
         return cls(kernel.weights[0].long(), round(float(kernel.spread) * SPREAD_STEPS))
 
-    @staticmethod
-    def size(kind: int) -> int:
-        """Bytes of `data`."""
-        return len(OFFSETS[kind]) // 2 + 2
+    def put(self, encoder: SymbolEncoder) -> None:
+        """Codes it: weights of one of each pair of opposite places, and what is beside them."""
+        weights = self.weights[::2]
+        scales = scale_of(torch.tensor(_SCALES))[:, None].expand(-1, len(weights))
+        scale = int(gaussian_bits(weights.expand(len(_SCALES), -1), scales).sum(1).argmin())
+        beside = [scale, self.spread + _HALF, self.widening + _HALF]
+        encoder.put_bits(torch.tensor(beside), _BITS_BESIDE)
+        encoder.put(weights, _tables(), torch.full_like(weights, _SCALES[scale]))
 
     @classmethod
-    def of_bytes(cls, data: bytes) -> "TileKernel":
-        """The inverse of `data`."""
-        numbers = torch.from_numpy(np.frombuffer(data, np.int8).astype(np.int64))
-        return cls(numbers[:-2].repeat_interleave(2), int(numbers[-2]), int(numbers[-1]))
+    def take(cls, decoder: SymbolDecoder, kind: Kind) -> "TileKernel":
+        """The kernel that was `put`.
 
-    def data(self) -> bytes:
-        """A byte for each pair of opposite places, and one each for spread and widening."""
-        numbers = [*self.weights[::2].tolist(), self.spread, self.widening]
-        return np.array(numbers, np.int8).tobytes()
-
-
-def may_have_kernel(which: Pass) -> bool:
-    """Whether there are pixels enough of such a pass that a kernel of their own pays."""
-    return which.spacing < 1 << (GRIDS - 1)
+        Raises:
+            UserError: the data are damaged.
+        """
+        scale, spread, widening = decoder.take_bits(_BITS_BESIDE).tolist()
+        which = torch.full((len(kind.offsets) // 2,), _SCALES[scale])
+        weights = decoder.take(_tables(), which).clamp(-LARGEST_WEIGHT, LARGEST_WEIGHT)
+        return cls(weights.repeat_interleave(2), spread - _HALF, widening - _HALF)
 
 
 class Predictions:
@@ -79,14 +92,19 @@ class Predictions:
         self._teller = teller
         self._nominal = nominal
 
-    def of_rows(self, begin: int, end: int, kernel: TileKernel) -> tuple[Tensor, Tensor, Tensor]:
+    def of_rows(self, rows: range, kernel: TileKernel) -> tuple[Tensor, Tensor, Tensor]:
         """Mean, binary logarithm of the scale in dB, and skew: `(N,)` each, in units of 1/32."""
-        known = self.surroundings.of_rows_of_one(begin, end, spare=SPARE)
+        known = self.surroundings.of_rows_of_one(rows, spare=SPARE)
         near = exact_reference(known)
         known[:-SPARE].sub_(near)
         local = self.ruler.log_widths(near) - self._nominal
         mean, log_scale, skew = self._teller(known, kernel.weights, kernel.spread, local)
         return mean.add_(near), log_scale.add_(kernel.widening), skew
+
+
+@cache
+def _tables() -> IntegerTables:
+    return gaussian_tables()
 
 
 def fitted_to_tile(predictions: Predictions, values: Tensor) -> TileKernel:
@@ -98,8 +116,9 @@ def fitted_to_tile(predictions: Predictions, values: Tensor) -> TileKernel:
     """
     around = predictions.surroundings
     rows = _spread_rows(around, _PIXELS_OF_A_FIT)
-    some = torch.cat([around.of_rows(row, row + 1) for row in rows], 2)
-    found = fitted(some / UNIT, values[:, rows.start : rows.stop : rows.step] / UNIT)
+    found = fitted(
+        around.of_rows(rows) / UNIT, values[:, rows.start : rows.stop : rows.step] / UNIT
+    )
     steps = (found.weights[0] * WEIGHT_STEPS).long()
     kernel = TileKernel(steps, round(float(found.spread) * SPREAD_STEPS))
     return kernel._replace(widening=_widening(predictions, kernel, values[0]))
@@ -108,8 +127,7 @@ def fitted_to_tile(predictions: Predictions, values: Tensor) -> TileKernel:
 def _widening(predictions: Predictions, kernel: TileKernel, values: Tensor) -> int:
     """How much wider than told densities would have to be, for the fewest bits."""
     rows = _spread_rows(predictions.surroundings, _PIXELS_OF_A_WIDENING)
-    told = [predictions.of_rows(row, row + 1, kernel) for row in rows]
-    mean, log_scale, skew = (torch.cat(each) for each in zip(*told, strict=True))
+    mean, log_scale, skew = predictions.of_rows(rows, kernel)
     wanted = values[rows.start : rows.stop : rows.step].flatten()
     counts = wanted.isfinite()
     if not counts.any():
@@ -117,6 +135,8 @@ def _widening(predictions: Predictions, kernel: TileKernel, values: Tensor) -> i
     log_width = predictions.ruler.log_widths(mean)
     width = UNIT * torch.exp2(log_width / UNIT)
     off, log_scale, skew = ((wanted - mean) / width)[counts], log_scale[counts], skew[counts] / UNIT
+    if predictions.ruler.is_laid_around_mean:
+        off = off.round()
     bits = []
     for widening in _WIDENINGS:
         scale = torch.exp2((log_scale + widening - log_width[counts]) / UNIT)
@@ -131,4 +151,4 @@ def _widening(predictions: Predictions, kernel: TileKernel, values: Tensor) -> i
 def _spread_rows(surroundings: Surroundings, pixels: int) -> range:
     """Rows of about so many pixels in all, evenly apart."""
     count = max(pixels // surroundings.columns, 1)
-    return range(0, surroundings.rows, max(surroundings.rows // count, 1))
+    return surroundings.rows[:: max(len(surroundings.rows) // count, 1)]

@@ -29,9 +29,9 @@ _MOST_LOW_BITS = 24
 
 
 class Ruler(Protocol):
-    """Cells on a scale of decibels, which are integers in units of 1/32 here."""
+    """Numbers on a scale of decibels, which are integers in units of 1/32 here."""
 
-    def places(self, decibels: Tensor) -> Tensor: ...
+    def laid(self, decibels: Tensor) -> tuple[Tensor, Tensor]: ...
     def log_widths(self, decibels: Tensor) -> Tensor: ...
 
 
@@ -39,12 +39,14 @@ class Told(NamedTuple):
     """What is known of pixels before they are, int64, all of one shape.
 
     Attributes:
-        base: what a cell's number, without its low bits, is compared with.
+        origin: number in the middle of a pixel's cell 0.
+        base: what the number of a cell, without its low bits, is compared with.
         table: of the difference, which is the symbol.
         low_bits: of the cell's number, that are coded as they are.
         cell: where the mean lies.
     """
 
+    origin: Tensor
     base: Tensor
     table: Tensor
     low_bits: Tensor
@@ -131,7 +133,8 @@ def numbered(
     scale = (octaves * STEPS_AN_OCTAVE).div_(FRACTION).add_(0.5).floor_().clamp_min_(0)
     # A step is 1/5.
     shape = (skew * 5).div_(FRACTION).add_(0.5 + SKEWS // 2).floor_().clamp_(0, SKEWS - 1).long()
-    place = ruler.places(mean).add_(PLACES // 2)
+    origin, place = ruler.laid(mean)
+    place = place + PLACES // 2
     base = cell = place >> 4
     low_bits = torch.zeros_like(cell)
     if scale.max() >= SCALES:
@@ -141,7 +144,9 @@ def numbered(
         # The middle of a coarse cell is that of those it is made of.
         place = ((place - (PLACES // 2 << low_bits)) >> low_bits) + PLACES // 2
         base = place >> 4
-    return Told(base, tables.number(scale.long(), place & (PLACES - 1), shape), low_bits, cell)
+    return Told(
+        origin, base, tables.number(scale.long(), place & (PLACES - 1), shape), low_bits, cell
+    )
 
 
 def _exact_layer(layer: IntegerLayer, level: Tensor, is_first: bool, dtype: torch.dtype) -> _Layer:

@@ -1,7 +1,7 @@
 """A file that was written once decodes for ever, to the same pixels.
 
-`python tests/coding/test_golden.py` writes the files anew, which only a new version of the format
-is a reason for.
+`python tests/coding/test_golden.py quality`, or `bounded`, writes files anew, which only a new
+version of the format is a reason for.
 """
 
 import gzip
@@ -23,9 +23,7 @@ KIND = "hyperprior"
 
 @pytest.fixture
 def model(tmp_path: Path) -> Path:
-    path = tmp_path / "w.safetensors"
-    path.write_bytes(gzip.decompress((GOLDEN / "weights.safetensors.gz").read_bytes()))
-    return path
+    return unpacked_weights("weights", tmp_path)
 
 
 def test_a_file_of_the_first_version_decodes_to_what_it_did(model: Path) -> None:
@@ -43,8 +41,16 @@ def test_a_file_of_the_first_version_decodes_to_what_it_did(model: Path) -> None
     assert (valid == (np.indices((75, 90)).sum(0) % 11 > 0)).all()
 
 
+@pytest.mark.parametrize("name", ["bounded_float32", "bounded_uint16"])
+def test_a_file_of_bounded_error_decodes_to_the_same_bits(name: str, tmp_path: Path) -> None:
+    model = unpacked_weights("bounded_weights", tmp_path)
+    expected = np.load(GOLDEN / f"{name}.npy")
+    found = sar_codec.decompress((GOLDEN / f"{name}.sarc").read_bytes(), model=model)
+    assert found.dtype == expected.dtype
+    assert np.array_equal(found, expected, equal_nan=True)
+
+
 def regenerate() -> None:
-    GOLDEN.mkdir(exist_ok=True)
     model = write_weights(GOLDEN / "w.safetensors", KIND)
     rng = np.random.default_rng(0)
     array = (100 * np.sqrt(rng.gamma(4, 0.25, (2, 75, 90)))).astype(np.uint16)
@@ -55,9 +61,38 @@ def regenerate() -> None:
     )
     (GOLDEN / "image.sarc").write_bytes(data)
     np.save(GOLDEN / "decoded.npy", sar_codec.decompress(data, model=model))
-    (GOLDEN / "weights.safetensors.gz").write_bytes(gzip.compress(model.read_bytes(), 9, mtime=0))
+    pack_weights(model, "weights")
+
+
+def regenerate_bounded() -> None:
+    model = write_weights(GOLDEN / "w.safetensors", "interlaced")
+    rng = np.random.default_rng(0)
+    y, x = np.mgrid[:104, :120]
+    # Taken to a finer grid, as many as repeat, and large enough for kernels.
+    array = rng.gamma(4, 0.25, (104, 120))[y, np.floor(0.8 * x - 0.03 * y + 4).astype(int)]
+    array[30:50, 40:70] = np.nan
+    power, amplitude = array.astype(np.float32), np.nan_to_num(60 * np.sqrt(array))
+    for name, pixels, quantity, bound in (
+        ("bounded_float32", power, "power", 0.7),
+        ("bounded_uint16", amplitude.astype(np.uint16), "amplitude", 0.0),
+    ):
+        data = sar_codec.compress(pixels, quantity, max_error_db=bound, model=model, threads=1)
+        (GOLDEN / f"{name}.sarc").write_bytes(data)
+        np.save(GOLDEN / f"{name}.npy", sar_codec.decompress(data, model=model))
+    pack_weights(model, "bounded_weights")
+
+
+def pack_weights(model: Path, name: str) -> None:
+    packed = gzip.compress(model.read_bytes(), 9, mtime=0)
+    (GOLDEN / f"{name}.safetensors.gz").write_bytes(packed)
     model.unlink()
 
 
+def unpacked_weights(name: str, folder: Path) -> Path:
+    path = folder / "w.safetensors"
+    path.write_bytes(gzip.decompress((GOLDEN / f"{name}.safetensors.gz").read_bytes()))
+    return path
+
+
 if __name__ == "__main__":
-    regenerate()
+    {"quality": regenerate, "bounded": regenerate_bounded}[sys.argv[1]]()

@@ -5,7 +5,14 @@ import pytest
 import torch
 
 from sar_codec.coding.cells import Cells
-from sar_codec.coding.rulers import PLACES, UNIT
+from sar_codec.coding.rulers import PLACES, STEPS_A_DB, UNIT
+
+
+def places_of(rule: Cells, decibels: torch.Tensor) -> torch.Tensor:
+    """Where decibels lie among cells of integers, which nobody lays."""
+    origin, places = rule.ruler.laid(decibels)
+    assert (origin == 0).all()
+    return places
 
 
 @pytest.mark.parametrize("decade", [10, 20])
@@ -30,23 +37,36 @@ def test_decibels_of_integers_are_rounded_rightly() -> None:
 @pytest.mark.parametrize("error", [0.0, 0.05, 0.5, 2.0])
 def test_places_of_integers_are_those_of_their_cells(error: float) -> None:
     rule = Cells("uint16", "amplitude", error)
-    cells = torch.from_numpy(np.unique(rule.to_cells(np.arange(2**16).astype(np.uint16), np.True_)))
-    places = rule.ruler.places(rule.ruler.decibels(cells)) / PLACES
+    every = np.arange(2**16).astype(np.uint16)
+    cells = torch.from_numpy(np.unique(rule.to_numbers(every, np.True_)))
+    places = places_of(rule, rule.ruler.decibels(cells)) / PLACES
     # Half a unit of decibels is so many cells.
     cells_a_unit = (cells.double() * 0.0019).clamp_min(0.07) if error == 0 else 0.6 / UNIT / error
     assert ((places - cells).abs() <= cells_a_unit).all()
-    assert (rule.ruler.places(torch.arange(-300.0, 3200)).diff() >= 0).all()
+    assert (places_of(rule, torch.arange(-300.0, 3200)).diff() >= 0).all()
 
 
 @pytest.mark.parametrize("dtype", ["uint16", "float32"])
 @pytest.mark.parametrize("error", [0.05, 0.5, 2.0])
 def test_cells_are_as_wide_as_is_told(dtype: str, error: float) -> None:
-    ruler = Cells(dtype, "amplitude", error).ruler
+    rule = Cells(dtype, "amplitude", error)
     decibels = torch.arange(60.0 * UNIT, 80 * UNIT)
-    widths = torch.exp2(ruler.log_widths(decibels) / UNIT)
+    widths = torch.exp2(rule.ruler.log_widths(decibels) / UNIT)
     assert ((widths / (2 * error)).log2().abs() < 0.1).all()
-    places = ruler.places(torch.tensor([60.0, 80]) * UNIT).diff() / PLACES
-    assert places.item() == pytest.approx(20 / (2 * error), abs=1.5)
+    if dtype == "float32":
+        assert rule.ruler.step / STEPS_A_DB == pytest.approx(2 * error, rel=1e-3)
+    else:
+        places = places_of(rule, torch.tensor([60.0, 80]) * UNIT).diff() / PLACES
+        assert places.item() == pytest.approx(20 / (2 * error), abs=1.5)
+
+
+def test_of_cells_of_decibels_one_lies_around_what_is_told() -> None:
+    ruler = Cells("float32", "db", 0.7).ruler
+    decibels = torch.arange(-700.0, 700)
+    origin, places = ruler.laid(decibels)
+    assert (places == 0).all()
+    assert torch.equal(ruler.decibels(origin), decibels)
+    assert torch.equal(origin, decibels.long() * (STEPS_A_DB // UNIT))
 
 
 def test_of_whole_numbers_widths_fall_as_they_grow() -> None:
@@ -60,7 +80,7 @@ def test_of_whole_numbers_widths_fall_as_they_grow() -> None:
 def test_what_lies_beyond_is_taken_for_the_nearest() -> None:
     ruler = Cells("uint8", "amplitude", 0.0).ruler
     far = torch.tensor([-1e5, 1e5])
-    assert ruler.places(far).tolist() == [0, 255 * PLACES]
+    assert places_of(Cells("uint8", "amplitude", 0.0), far).tolist() == [0, 255 * PLACES]
     assert (
         ruler.decibels(torch.tensor([-5, 10**6])).tolist()
         == ruler.decibels(torch.tensor([0, 255])).tolist()

@@ -10,21 +10,25 @@ from sar_codec.coding.tile_kernels import (
     Predictions,
     TileKernel,
     fitted_to_tile,
-    may_have_kernel,
 )
+from sar_codec.entropy.coding import SymbolDecoder, SymbolEncoder
 from sar_codec.models.exact import ExactTeller
 from sar_codec.models.interlaced import Interlaced
-from sar_codec.models.interlacing import Pass, Surroundings, passes
+from sar_codec.models.interlacing import COARSE, FINE, Kind, Pass, Surroundings, passes
 from sar_codec.models.kernels import fitted
 
 
-@pytest.mark.parametrize("kind", [0, 1, 2])
-def test_kernels_come_back_from_their_bytes(kind: int) -> None:
+@pytest.mark.parametrize("kind", [FINE[0], FINE[-1], COARSE[0]])
+def test_kernels_come_back_as_they_were_put(kind: Kind) -> None:
     plain = TileKernel.plain(kind)
-    assert len(plain.data()) == TileKernel.size(kind)
-    weights = torch.arange(len(plain.weights) // 2).repeat_interleave(2) * 9 - 70
-    for kernel in (plain, TileKernel(weights, -39, 25)):
-        again = TileKernel.of_bytes(kernel.data())
+    weights = torch.arange(len(plain.weights) // 2).repeat_interleave(2) * 12 - 110
+    kernels = plain, TileKernel(weights, -39, -24), TileKernel(weights // 50, 40, 30)
+    encoder = SymbolEncoder()
+    for kernel in kernels:
+        kernel.put(encoder)
+    decoder = SymbolDecoder(encoder.data())
+    for kernel in kernels:
+        again = TileKernel.take(decoder, kind)
         assert torch.equal(again.weights, kernel.weights)
         assert again[1:] == kernel[1:]
 
@@ -38,8 +42,8 @@ def model() -> Interlaced:
 def predictions_of_all(image: Tensor, model: Interlaced) -> Iterator[tuple[Pass, Predictions]]:
     ruler = Cells("float32", "db", 0.5).ruler
     for each in passes(*image.shape[1:]):
-        if may_have_kernel(each):
-            teller = ExactTeller(model.teller(each.kind, each.spacing), 0)
+        if each.has_kernel:
+            teller = ExactTeller(model.teller(each), 0)
             yield each, Predictions(Surroundings(image, each), teller, 0, ruler)
 
 
@@ -50,7 +54,7 @@ def test_a_fit_to_some_rows_is_about_that_to_all(model: Interlaced) -> None:
     for each, predictions in predictions_of_all(image, model):
         kernel = fitted_to_tile(predictions, each.of(image))
         surroundings = predictions.surroundings
-        whole = fitted(surroundings.of_rows(0, surroundings.rows) / UNIT, each.of(image) / UNIT)
+        whole = fitted(surroundings.of_rows(surroundings.rows) / UNIT, each.of(image) / UNIT)
         assert (kernel.weights / 128 - whole.weights[0]).abs().max() < 0.1
         assert abs(kernel.spread / 8 - whole.spread) < 0.2
 
@@ -58,8 +62,8 @@ def test_a_fit_to_some_rows_is_about_that_to_all(model: Interlaced) -> None:
 class OneDecibel(Predictions):
     """A network that tells a mean of 0 and a scale of 1 dB, whatever there is."""
 
-    def of_rows(self, begin: int, end: int, kernel: TileKernel) -> tuple[Tensor, Tensor, Tensor]:
-        nothing = torch.zeros((end - begin) * self.surroundings.columns)
+    def of_rows(self, rows: range, kernel: TileKernel) -> tuple[Tensor, Tensor, Tensor]:
+        nothing = torch.zeros(len(rows) * self.surroundings.columns)
         return nothing, nothing, nothing
 
 

@@ -5,7 +5,7 @@ from torch.utils.flop_counter import FlopCounterMode
 from sar_codec.entropy.integer import FRACTION
 from sar_codec.models.exact import SPARE, ExactTeller
 from sar_codec.models.interlaced import Cells, Interlaced
-from sar_codec.models.interlacing import OFFSETS
+from sar_codec.models.interlacing import COARSE, FINE, Kind, Pass
 from sar_codec.models.kernels import Kernel
 
 
@@ -83,10 +83,28 @@ def test_images_of_any_size_have_bits(size: tuple[int, int], model: Interlaced) 
     assert coded.bits.isfinite().all()
 
 
+def test_of_cells_in_training_one_lies_around_the_mean_and_others_anywhere() -> None:
+    cells = Cells(torch.full((1, 1, 1), 2.0), torch.zeros(1, 1, 1, dtype=torch.bool))
+    generator = torch.Generator().manual_seed(0)
+    decibels, mean = torch.randn(2, 1, 60, 60, generator=generator) * 5
+    mean.requires_grad_()
+    decoded = cells.decoded(decibels, mean)
+    assert (decoded - decibels).abs().max() <= 1 + 1e-5
+    apart = (decoded - mean) / 2
+    assert (apart - apart.round()).abs().max() < 1e-5
+    (gradient,) = torch.autograd.grad(apart.sum(), mean)
+    assert (gradient == 0).all()
+    off = cells.anywhere(decibels) - decibels
+    assert off.abs().max() <= 1
+    assert off.std() == pytest.approx(2 / 12**0.5, rel=0.05)
+    integers = cells._replace(is_integer=torch.ones(1, 1, 1, dtype=torch.bool))
+    assert torch.equal(integers.decoded(decibels, mean), decibels)
+
+
 def test_integers_in_training_are_whole_amplitudes() -> None:
     cells = Cells(torch.tensor([[[8.685889638 / 100]]]), torch.tensor([[[True]]]))
     decibels = torch.linspace(-30, 10, 500)[None, None]
-    amplitudes = 100 * 10 ** (cells.quantised(decibels) / 20)
+    amplitudes = 100 * 10 ** (cells.of_integers(decibels) / 20)
     assert (amplitudes - amplitudes.round()).abs().max() < 1e-2
     assert cells.log_width(torch.zeros(1, 1, 1)).exp2().item() == pytest.approx(0.0869, abs=1e-3)
     assert cells.log_width(torch.full((1, 1, 1), 20.0)).exp2().item() == pytest.approx(
@@ -94,13 +112,13 @@ def test_integers_in_training_are_whole_amplitudes() -> None:
     )
 
 
-@pytest.mark.parametrize("kind", [0, 1, 2])
+@pytest.mark.parametrize("kind", [FINE[0], FINE[-1], COARSE[1]])
 @pytest.mark.parametrize("nominal", [-140, -64, 3, 96, 300])
 def test_exact_answers_are_those_of_training_but_for_rounding(
-    nominal: int, kind: int, model: Interlaced
+    nominal: int, kind: Kind, model: Interlaced
 ) -> None:
-    places = len(OFFSETS[kind])
-    teller = model.teller(kind, 1)
+    places = len(kind.offsets)
+    teller = model.teller(Pass(kind, 1 if kind in FINE else 2))
     generator = torch.Generator().manual_seed(0)
     around = torch.randint(-200, 200, (places, 300), generator=generator).float()
     weights = torch.randint(-40, 40, (places,), generator=generator)
@@ -120,13 +138,16 @@ def test_exact_answers_are_those_of_training_but_for_rounding(
 def test_sums_are_exact_whatever_the_weights(scale: float) -> None:
     torch.manual_seed(0)
     model = Interlaced(width=62)
-    teller = model.teller(2, 1)
+    kind = FINE[-1]
+    teller = model.teller(Pass(kind, 1))
     with torch.no_grad():
         for parameter in teller.parameters():
             parameter.mul_(scale)
     generator = torch.Generator().manual_seed(0)
-    known = torch.randint(-5000, 5000, (28 + SPARE, 4096), generator=generator).float()
-    weights = torch.randint(-127, 128, (28,), generator=generator)
+    known = torch.randint(
+        -5000, 5000, (len(kind.offsets) + SPARE, 4096), generator=generator
+    ).float()
+    weights = torch.randint(-127, 128, (len(kind.offsets),), generator=generator)
     local = torch.zeros(4096)
     exact = ExactTeller(teller, 0)
     found = exact(known.clone(), weights, 0, local)
@@ -145,7 +166,8 @@ def test_size_and_cost_are_what_the_docstring_says() -> None:
         model(torch.rand(1, 1, 256, 256))
     # Without the fit of kernels, and with their use.
     convolutions = counter.get_flop_counts()["Global"][torch.ops.aten.convolution] / 2 / 256**2
-    multiply_adds = round(convolutions + (16 + 16 + 28) / 3)
+    places = [len(kind.offsets) for kind in FINE]
+    multiply_adds = round(convolutions + 0.75 * sum(places) / len(places))
     parameters = sum(each.numel() for each in model.parameters())
     for number in (parameters, multiply_adds):
         assert f"{number:,}" in (Interlaced.__doc__ or ""), number
