@@ -232,9 +232,12 @@ class Image:
             )
             decoded: Tensor | NDArray[np.int64] | None = None
             found = 0
-            if part.method == Method.NETWORK and isinstance(self._network, Network):
+            is_padded = part.method == Method.NETWORK_PADDED
+            if (is_padded or part.method == Method.NETWORK) and isinstance(self._network, Network):
                 assert about.quality is not None
-                decoded, found = self._network.decode(part.coded, *window[2:], about.quality)
+                decoded, found = self._network.decode(
+                    part.coded, *window[2:], about.quality, is_padded
+                )
                 if part.gains:
                     gain_db(part.gains, (window.height, window.width))
             elif part.method == Method.BOUNDED and isinstance(self._network, Bounded):

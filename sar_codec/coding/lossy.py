@@ -1,5 +1,6 @@
 """Tiles of decibels to bytes and back, by a codec network."""
 
+from collections.abc import Iterable
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from typing import NamedTuple
@@ -14,7 +15,7 @@ from sar_codec.coding.tiling import Window
 from sar_codec.data.scaling import from_unit, to_unit
 from sar_codec.entropy.integer import FRACTION
 from sar_codec.models.autoencoder import BLOCK
-from sar_codec.models.codec import Codec
+from sar_codec.models.codec import Codec, places_of
 from sar_codec.precision import has_native_bf16
 
 
@@ -76,19 +77,23 @@ class Network:
         )
         with fast():
             latents = self.model.latents(x[None, None], quality)
-            data, y_hat = self.model.compress_latents(latents[..., rows, columns], quality)
+            data, y_hat = self.model.compress_latents(
+                latents[..., rows, columns], quality, places_of(*tile[2:])
+            )
         around = latents * FRACTION
         around[..., rows, columns] = y_hat.float()
         height, width = (-(-side // BLOCK) for side in decibels.shape)
         return Encoded(data, check_of(y_hat), around[..., :height, :width])
 
-    def decode(self, data: bytes, height: int, width: int, quality: float) -> tuple[Tensor, int]:
+    def decode(
+        self, data: bytes, height: int, width: int, quality: float, codes_padding: bool
+    ) -> tuple[Tensor, int]:
         """The latents of a tile, exact, `(1, latents, h, w)`, float32; and their check.
 
         Raises:
             UserError: the data are no tile of that size.
         """
-        y_hat = self.model.decompress_latents(data, quality, height, width)
+        y_hat = self.model.decompress_latents(data, quality, height, width, codes_padding)
         return y_hat.float(), check_of(y_hat)
 
     def image(self, latents: Tensor, quality: float) -> NDArray[np.float32]:
@@ -102,27 +107,20 @@ class Network:
 
 
 def _filled_up(decibels: NDArray[np.float32], ends: list[int]) -> NDArray[np.float32]:
-    """An image with more rows and columns below and to the right, up to multiples of 16.
+    """An image with more rows and columns below and to the right.
 
-    What belongs to blocks of 16x16 pixels that hold some of the image repeats its last row and
-    column. Blocks that hold nothing of it have the mean of the one before, which takes next to no
-    bits.
+    What belongs to blocks of 16x16 pixels that hold some of the image is coded, and takes the
+    fewest bits where it repeats the last row and column. What is beyond tells of the hyper-latents
+    of its surroundings alone: there the image is mirrored.
     """
-    for axis, end in enumerate(ends):
-        side = decibels.shape[axis]
-        begun = min(-(-side // BLOCK) * BLOCK, max(end, side))
-        edge: list[tuple[int, int]] = [(0, 0), (0, 0)]
-        edge[axis] = (0, begun - side)
-        decibels = np.pad(decibels, edge, "edge")
-        if begun < end:
-            last = np.take(decibels, range(begun - BLOCK, begun), axis)
-            along = np.arange(0, last.shape[1 - axis], BLOCK)
-            sums = np.add.reduceat(last.sum(axis, keepdims=True), along, 1 - axis)
-            counts = BLOCK * np.diff(along, append=last.shape[1 - axis])
-            means = np.repeat(sums / counts.reshape(sums.shape), counts // BLOCK, 1 - axis)
-            more = np.repeat(means.astype(np.float32), end - begun, axis)
-            decibels = np.concatenate([decibels, more], axis)
-    return decibels
+    begun = (min(end, side + -side % BLOCK) for end, side in zip(ends, decibels.shape, strict=True))
+    decibels = np.pad(decibels, _up_to(begun, decibels.shape), "edge")
+    return np.pad(decibels, _up_to(ends, decibels.shape), "symmetric")
+
+
+def _up_to(ends: Iterable[int], shape: tuple[int, ...]) -> list[tuple[int, int]]:
+    """What to pad for sides to reach some length, if they do not yet."""
+    return [(0, max(end - side, 0)) for end, side in zip(ends, shape, strict=True)]
 
 
 def fast() -> AbstractContextManager[None]:

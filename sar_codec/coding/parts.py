@@ -20,8 +20,9 @@ class Method(IntEnum):
     """What the coded bytes of a part are."""
 
     NOTHING = 0  # there is no pixel to code
-    NETWORK = 1
+    NETWORK_PADDED = 1  # latents of blocks that a tile is filled up with, too; read, not written
     BOUNDED = 2
+    NETWORK = 3
 
 
 class Part(NamedTuple):

@@ -67,23 +67,34 @@ class Codec(nn.Module, ABC):
         """
 
     @abstractmethod
-    def encode(self, y: Tensor, level: Tensor, put: Put) -> Tensor:
+    def encode(
+        self, y: Tensor, level: Tensor, put: Put, within: tuple[int, int] | None = None
+    ) -> Tensor:
         """Gives all symbols away; what `decode` makes of them.
 
         Args:
             y: latents times gains, `(B, latents, h, w)`, float32.
             level: `(B,)`, float32, a multiple of 1/64.
             put: takes the symbols.
+            within: so many rows and columns of places have symbols, the others are what is
+                predicted of them; None: all.
         """
 
     @abstractmethod
-    def decode(self, shape: tuple[int, int], level: Tensor, decoder: SymbolDecoder) -> Tensor:
+    def decode(
+        self,
+        shape: tuple[int, int],
+        level: Tensor,
+        decoder: SymbolDecoder,
+        within: tuple[int, int] | None = None,
+    ) -> Tensor:
         """Rounded latents `(B, latents, h, w)`, exact: float64 in units of 1/32.
 
         Args:
             shape: height and width of the latents.
             level: `(B,)`, int64 in units of 1/64.
             decoder: gives the symbols.
+            within: as in `encode`.
         """
 
     def forward(self, x: Tensor) -> tuple[Tensor, Coded]:
@@ -94,7 +105,8 @@ class Codec(nn.Module, ABC):
         else:
             level = every_level(len(x), x.device)
             spent = Spent(len(x))
-            y_hat = in_units(self.encode(self._latents(aligned, level), level, spent.put_lanes))
+            y, within = self._latents(aligned, level), places_of(*x.shape[-2:])
+            y_hat = in_units(self.encode(y, level, spent.put_lanes, within))
             bits = spent.bits()
         x_hat = self.synthesis(self.gains.undo(y_hat, level), level)
         return x_hat[..., : x.shape[-2], : x.shape[-1]], Coded(bits, level / (LEVELS - 1))
@@ -111,7 +123,7 @@ class Codec(nn.Module, ABC):
             UserError: there is no such quality, or pixels are not finite.
         """
         y = self.latents(padded(x, self.alignment), quality)
-        return self.compress_latents(y, quality)[0]
+        return self.compress_latents(y, quality, places_of(*x.shape[-2:]))[0]
 
     @torch.no_grad()
     def decompress(self, data: bytes, quality: float, height: int, width: int) -> Tensor:
@@ -138,31 +150,38 @@ class Codec(nn.Module, ABC):
         return self._latents(padded(x, BLOCK), level)
 
     @torch.no_grad()
-    def compress_latents(self, y: Tensor, quality: float) -> tuple[bytes, Tensor]:
+    def compress_latents(
+        self, y: Tensor, quality: float, within: tuple[int, int]
+    ) -> tuple[bytes, Tensor]:
         """Latents as bytes, and what `decompress_latents` makes of these.
 
         Args:
             y: `(1, latents, h, w)`; h and w such that 16 times as many pixels are aligned.
             quality: as in `latents`.
+            within: rows and columns of places that are coded.
         """
         encoder = SymbolEncoder()
-        y_hat = self.encode(y, level_of(quality, y.device), encoder.put_lanes)
+        y_hat = self.encode(y, level_of(quality, y.device), encoder.put_lanes, within)
         return encoder.data(), y_hat
 
     @torch.no_grad()
-    def decompress_latents(self, data: bytes, quality: float, height: int, width: int) -> Tensor:
+    def decompress_latents(
+        self, data: bytes, quality: float, height: int, width: int, codes_padding: bool = False
+    ) -> Tensor:
         """The rounded latents of `decompress`: the same integers on every machine, float64.
 
         Args:
             data: from `compress`.
             quality: that was given there.
-            height: of the image, in pixels, of which all padded ones are coded too.
+            height: of the image, in pixels.
             width: likewise.
+            codes_padding: whether places are coded that hold none of these, too.
         """
         level = level_of(quality, self.scale_tables.counts.device)
         decoder = SymbolDecoder(data)
         rows, columns = (-(-side // self.alignment) * self.alignment for side in (height, width))
-        return self.decode((rows // BLOCK, columns // BLOCK), in_steps(level), decoder)
+        within = None if codes_padding else places_of(height, width)
+        return self.decode((rows // BLOCK, columns // BLOCK), in_steps(level), decoder, within)
 
     @torch.no_grad()
     def image(self, y_hat: Tensor, quality: float) -> Tensor:
@@ -230,30 +249,59 @@ def with_gradient_of(noisy_bits: Tensor, rounded_bits: Tensor) -> Tensor:
     return noisy_bits + (rounded_bits - noisy_bits).detach()
 
 
-def encoded(y: Tensor, mean: Tensor, index: Tensor, tables: CountedTables, put: Put) -> Tensor:
+def encoded(
+    y: Tensor,
+    mean: Tensor,
+    index: Tensor,
+    tables: CountedTables,
+    put: Put,
+    is_coded: Tensor | None = None,
+) -> Tensor:
     """Latents quantised around their means, exact, after the symbols were put.
 
     Args:
-        y: latents, `(B, ...)`, in units of 1.
+        y: latents, `(B, C, h, w)`, in units of 1.
         mean: of each, in units of 1/32.
         index: of each one's scale, likewise.
         tables: of scales.
         put: takes the symbols.
+        is_coded: places that have symbols, `(h, w)`, the others are their means; None: all.
     """
-    values = y.float().flatten(1)
-    found = quantised_around(values, _flat(mean), _flat(index), LANE, tables.prices())
+    values = _flat(y, is_coded).float()
+    means, indices = (_flat(each, is_coded).int() for each in (mean, index))
+    found = quantised_around(values, means, indices, LANE, tables.prices())
     put(found.symbols, tables.tables, found.tables)
-    return found.decoded.reshape(y.shape)
+    return _unflat(found.decoded, mean, is_coded)
 
 
-def decoded(mean: Tensor, index: Tensor, tables: CountedTables, decoder: SymbolDecoder) -> Tensor:
+def decoded(
+    mean: Tensor,
+    index: Tensor,
+    tables: CountedTables,
+    decoder: SymbolDecoder,
+    is_coded: Tensor | None = None,
+) -> Tensor:
     """What `encoded` gave, exactly."""
-    latents = decoder.take_lanes(tables.tables, _flat(mean), _flat(index), LANE)
-    return latents.reshape(mean.shape)
+    means, indices = (_flat(each, is_coded).int() for each in (mean, index))
+    latents = decoder.take_lanes(tables.tables, means, indices, LANE)
+    return _unflat(latents, mean, is_coded)
 
 
-def _flat(exact: Tensor) -> Tensor:
-    return exact.flatten(1).int()
+def _flat(x: Tensor, is_coded: Tensor | None) -> Tensor:
+    return x.flatten(1) if is_coded is None else x[..., is_coded].flatten(1)
+
+
+def _unflat(flat: Tensor, mean: Tensor, is_coded: Tensor | None) -> Tensor:
+    if is_coded is None:
+        return flat.reshape(mean.shape)
+    places = mean.double().clone(memory_format=torch.contiguous_format)
+    places[..., is_coded] = flat.reshape(*mean.shape[:2], -1)
+    return places
+
+
+def places_of(height: int, width: int) -> tuple[int, int]:
+    """Rows and columns of latents that hold some of an image."""
+    return -(-height // BLOCK), -(-width // BLOCK)
 
 
 def in_units(y_hat: Tensor) -> Tensor:

@@ -48,11 +48,20 @@ class Factorized(Codec):
         mean, index = self._means_and_scales(level, y.shape[2:])
         return estimated(y, mean, index, self.scale_tables)
 
-    def encode(self, y: Tensor, level: Tensor, put: Put) -> Tensor:
+    def encode(
+        self, y: Tensor, level: Tensor, put: Put, within: tuple[int, int] | None = None
+    ) -> Tensor:
+        # Where places need no alignment, all are within the image.
         mean, index = self._means_and_scales(in_steps(level), y.shape[2:])
         return encoded(y, mean, index, self.scale_tables, put)
 
-    def decode(self, shape: tuple[int, int], level: Tensor, decoder: SymbolDecoder) -> Tensor:
+    def decode(
+        self,
+        shape: tuple[int, int],
+        level: Tensor,
+        decoder: SymbolDecoder,
+        within: tuple[int, int] | None = None,
+    ) -> Tensor:
         mean, index = self._means_and_scales(level, shape)
         return decoded(mean, index, self.scale_tables, decoder)
 

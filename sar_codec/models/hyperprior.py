@@ -1,6 +1,6 @@
 """A codec that predicts its latents' densities: from a hyper-latent, and from each other."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Annotated
 
 import torch
@@ -122,24 +122,35 @@ class Hyperprior(Codec):
 
         return self.predicted(round_through(z), level, code), torch.stack(bits).sum(0)
 
-    def encode(self, y: Tensor, level: Tensor, put: Put) -> Tensor:
+    def encode(
+        self, y: Tensor, level: Tensor, put: Put, within: tuple[int, int] | None = None
+    ) -> Tensor:
         z = self.hyper_analysis(y, level).float().round().nan_to_num(0)
         z = z.clamp(-LARGEST_SYMBOL, LARGEST_SYMBOL).long()
         put(z.reshape(1, -1), self.hyper_density.tables, _channel_of_each(z).reshape(1, -1))
         parts = self.parts(y)
+        are_coded = _of_parts(y.shape[2:], within, y.device)
 
         def code(part: int, mean: Tensor, index: Tensor) -> Tensor:
-            return encoded(parts[part], mean, index, self.scale_tables, put)
+            return encoded(parts[part], mean, index, self.scale_tables, put, are_coded[part])
 
         return self.predicted(z.double() * FRACTION, in_steps(level), code)
 
-    def decode(self, shape: tuple[int, int], level: Tensor, decoder: SymbolDecoder) -> Tensor:
+    def decode(
+        self,
+        shape: tuple[int, int],
+        level: Tensor,
+        decoder: SymbolDecoder,
+        within: tuple[int, int] | None = None,
+    ) -> Tensor:
         tables = self.hyper_density.tables
         numbers = torch.arange(len(tables.lowest), device=level.device)[None, :, None, None]
         z = decoder.take(tables, numbers.expand(len(level), -1, shape[0] // 4, shape[1] // 4))
 
-        def code(_: int, mean: Tensor, index: Tensor) -> Tensor:
-            return decoded(mean, index, self.scale_tables, decoder)
+        are_coded = _of_parts(shape, within, level.device)
+
+        def code(part: int, mean: Tensor, index: Tensor) -> Tensor:
+            return decoded(mean, index, self.scale_tables, decoder, are_coded[part])
 
         return self.predicted(z.double() * FRACTION, level, code)
 
@@ -235,6 +246,18 @@ class Predictor(nn.Module):
         """Those of the fine channels, `(B, fine, h, w)`, by the coarse ones there and around."""
         known = torch.cat([hidden, coarse, cross(log_size(coarse))], 1)
         return _halves(self.fine_leave(rectified(self.fine_enter(known, level)), level))
+
+
+def _of_parts(
+    shape: Sequence[int], within: tuple[int, int] | None, device: torch.device
+) -> tuple[Tensor | None, Tensor | None, Tensor | None]:
+    """Places of each part that are coded, in as many rows and columns; None where all are."""
+    if within is None or within == tuple(shape):
+        return None, None, None
+    is_coded = torch.zeros(*shape, dtype=torch.bool, device=device)
+    is_coded[: within[0], : within[1]] = True
+    black, white = split(is_coded[None, None])
+    return black[0, 0], white[0, 0], is_coded
 
 
 def split(x: Tensor) -> tuple[Tensor, Tensor]:

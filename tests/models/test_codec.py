@@ -75,6 +75,20 @@ def test_what_is_decompressed_is_what_validation_saw_for_the_bits_that_it_told(k
         torch.testing.assert_close(found[0], expected, atol=1e-4, rtol=0)
 
 
+def test_places_that_hold_none_of_the_image_are_not_coded() -> None:
+    model = small("hyperprior")
+    x = scene(1, 1, 128, 192)
+    y = model.latents(x, 7)
+    data, latents = model.compress_latents(y, 7, (5, 9))
+    assert torch.equal(model.decompress_latents(data, 7, 75, 140), latents)
+    every, padded = model.compress_latents(y, 7, (8, 12))
+    assert torch.equal(model.decompress_latents(every, 7, 75, 140, codes_padding=True), padded)
+    assert torch.equal(model.decompress_latents(every, 7, 128, 192), padded)
+    # All but the hyper-latent, in proportion to places.
+    assert len(data) < 1.15 * 5 * 9 / (8 * 12) * len(every)
+    assert (latents[..., :5, :9] - padded[..., :5, :9]).abs().mean() < 0.1 * padded.std()
+
+
 @every_kind
 def test_bits_estimated_in_training_are_within_1_percent_of_bytes(kind: str) -> None:
     model, x = small(kind), scene(1, 1, 1024, 1024)
