@@ -298,4 +298,4 @@ def test_what_an_image_is_filled_up_with_takes_few_bytes() -> None:
         len(sar_codec.compress(decibels[:side, :side], "db", quality=5, verify=False))
         for side in (256, 200)
     )
-    assert part < 0.75 * whole
+    assert part < 0.7 * whole
