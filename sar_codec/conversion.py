@@ -19,10 +19,12 @@ from sar_codec.coding.coders import BoundedCoder, QualityCoder
 from sar_codec.coding.compressing import Progress, Source, TileCoder, compress
 from sar_codec.coding.container import Writer, size_without_tiles
 from sar_codec.coding.decompressing import MOST_PIXELS, Bounded, Image
+from sar_codec.coding.gridded import on_its_grid
 from sar_codec.coding.parts import HEAD_SIZE
 from sar_codec.coding.pixels import Stored
 from sar_codec.coding.threads import cores
 from sar_codec.coding.tiling import Tiling
+from sar_codec.data.description import Description
 from sar_codec.data.georaster import open_input, stated_quantity
 from sar_codec.data.geotiff import open_output
 from sar_codec.data.scaling import Quantity
@@ -32,6 +34,9 @@ from sar_codec.networks import BOUNDED, QUALITY, finder, network_of
 DEFAULT_QUALITY = 5.0
 _MOST_WORKERS = 1024
 _TILE = 1024  # the largest side of a tile
+# The quality, or bits a pixel, from which the grid that a raster comes from saves bytes, and that
+# from which it would show that a few pixels are taken from beside their places there.
+_GRID_FROM, _GRID_BPP, _EXACT_FROM = 3.5, 0.25, 6.0
 
 
 def untold(done: int, total: int) -> None:
@@ -135,9 +140,9 @@ def compress_source(
     workers = wanted.workers or cores()
     raster = source.description
     with Writer(target, overwrite) as writer:
-        coder, about = _choose(source, quantity, wanted, workers)
+        tiled, coder, about = _choose(source, quantity, wanted, workers)
         header = Header(about, raster)
-        compress(source, writer, header, coder, workers, progress)
+        compress(tiled, writer, header, coder, workers, progress)
         coded = writer.unplaced()
         pixels = raster.height * raster.width * len(raster.measured)
         seconds = time.monotonic() - began
@@ -269,14 +274,12 @@ def _refuse_impossible(stored: list[Stored]) -> None:
 
 def _choose(
     source: Source, quantity: Quantity, wanted: Wanted, workers: int
-) -> tuple[TileCoder, About]:
+) -> tuple[Source, TileCoder, About]:
     raster = source.description
     bands = [raster.bands[number - 1] for number in raster.measured]
     dtype = np.dtype(raster.dtype)
     stored = [Stored(dtype, quantity, raster.nodata, each.scale, each.offset) for each in bands]
     _refuse_impossible(stored)
-    tiling = Tiling.of(raster.height, raster.width, _TILE)
-    tile = tiling.tile_height, tiling.tile_width
     program = f"sar_codec {version('sar_codec')}"
     network = network_of(wanted.model or (BOUNDED if wanted.max_error_db is not None else QUALITY))
     if isinstance(network, Bounded):
@@ -288,22 +291,37 @@ def _choose(
                 "bound; use --quality, or store the values themselves"
             )
         cells = Cells(raster.dtype, quantity, wanted.max_error_db)
-        no_shift = (0.0,) * len(bands)
+        no_shift, tile = (0.0,) * len(bands), _tile_of(raster)
         about = About(
             quantity, "bounded", None, wanted.max_error_db, network.id, tile, no_shift, program
         )
-        return BoundedCoder(network.model, cells), about
+        return source, BoundedCoder(network.model, cells), about
     if wanted.max_error_db is not None:
         raise UserError(f"{wanted.model}: cannot bound an error; give --quality or --target-bpp")
+    quality = wanted.quality or DEFAULT_QUALITY
+    pays = quality >= _GRID_FROM if wanted.target_bpp is None else wanted.target_bpp >= _GRID_BPP
+    on_grid = on_its_grid(source, stored) if pays else None
+    source, grid = (source, None) if on_grid is None else (on_grid, on_grid.grid)
+    tile = _tile_of(source.description)
     seen = samples(source, stored)
     shifts = [shift_db(each) for each in seen]
-    quality = wanted.quality or DEFAULT_QUALITY
     coder = QualityCoder(network, quality, wanted.keeps_power)
-    about = About(quantity, "quality", quality, None, network.id, tile, tuple(shifts), program)
+    about = About(
+        quantity, "quality", quality, None, network.id, tile, tuple(shifts), program, grid
+    )
     if wanted.target_bpp is not None:
         overhead = _overhead(Header(about, raster))
-        quality = quality_for(wanted.target_bpp, seen, shifts, coder, overhead, workers)
-    return replace(coder, quality=quality), replace(about, quality=quality)
+        tiled = source.description
+        coded = tiled.height * tiled.width / (raster.height * raster.width)
+        quality = quality_for(wanted.target_bpp, seen, shifts, coder, overhead, coded, workers)
+    if on_grid is not None and quality < _EXACT_FROM:
+        about = replace(about, grid=on_grid.roughly)
+    return source, replace(coder, quality=quality), replace(about, quality=quality)
+
+
+def _tile_of(raster: Description) -> tuple[int, int]:
+    tiling = Tiling.of(raster.height, raster.width, _TILE)
+    return tiling.tile_height, tiling.tile_width
 
 
 def _overhead(header: Header) -> float:

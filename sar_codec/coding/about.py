@@ -11,6 +11,7 @@ from annotated_types import Ge, Gt, Le, MaxLen, MinLen, MultipleOf
 from pydantic import ConfigDict, Field, TypeAdapter, ValidationError
 
 from sar_codec.coding.container import Reader
+from sar_codec.coding.grids import Grid
 from sar_codec.coding.pixels import Stored
 from sar_codec.coding.tiling import ALIGNMENT, LARGEST_SIDE, Tiling
 from sar_codec.data.description import Description
@@ -35,6 +36,7 @@ class About:
         tile: height and width of tiles.
         shift_db: of each band, what was added to its decibels before the network saw them.
         program: what wrote the file, and its version.
+        grid: that the raster was taken from, if tiles are of that.
     """
 
     quantity: Quantity
@@ -45,6 +47,7 @@ class About:
     tile: tuple[Side, Side]
     shift_db: Annotated[tuple[Finite, ...], MinLen(1), MaxLen(4)]
     program: Annotated[str, MaxLen(200)]
+    grid: Grid | None = None
     __pydantic_config__ = ConfigDict(extra="forbid", strict=True)
 
 
@@ -65,7 +68,10 @@ class Header:
 
     def to_json(self) -> dict[str, Any]:
         """The inverse of `from_json`."""
-        return {"about": asdict(self.about), "raster": self.raster.to_json()}
+        about = asdict(self.about)
+        if self.about.grid is None:
+            del about["grid"]
+        return {"about": about, "raster": self.raster.to_json()}
 
     @classmethod
     def from_json(cls, data: dict[str, Any], tile_count: int) -> "Header":
@@ -92,7 +98,8 @@ class Header:
 
     @property
     def tiling(self) -> Tiling:
-        return Tiling(self.raster.height, self.raster.width, *self.about.tile)
+        tiled = self.about.grid or self.raster
+        return Tiling(tiled.height, tiled.width, *self.about.tile)
 
     @property
     def parts(self) -> int:
@@ -118,6 +125,8 @@ class Header:
             raise _damaged(f"mode {about.mode} and quality {about.quality}")
         if (about.max_error_db is None) == (about.mode == "bounded"):
             raise _damaged(f"mode {about.mode} and maximum error {about.max_error_db}")
+        if about.grid is not None and (about.mode != "quality" or self.has_validity):
+            raise _damaged("a grid, which a file of its kind has not")
         if len(about.shift_db) != len(self.raster.measured):
             raise _damaged(f"{len(about.shift_db)} shifts for {len(self.raster.measured)} bands")
         scales = [self.raster.bands[band - 1].scale for band in self.raster.measured]
@@ -137,7 +146,8 @@ def open_header(file: Reader, path: Path, most_pixels: int) -> Header:
         header = Header.from_json(file.header, file.tile_count)
     except UserError as error:
         raise UserError(f"{path}: {error}") from None
-    pixels = header.raster.height * header.raster.width * len(header.raster.measured)
+    sides = [(each.height, each.width) for each in (header.raster, header.tiling)]
+    pixels = max(height * width for height, width in sides) * len(header.raster.measured)
     if pixels > most_pixels:
         raise UserError(
             f"{path}: {pixels:,} pixels, more than the {most_pixels:,} that are allowed; "

@@ -69,6 +69,7 @@ def quality_for(
     shifts_db: list[float],
     coder: QualityCoder,
     overhead: float,
+    coded: float,
     workers: int,
 ) -> float:
     """The quality at which a raster takes so many bits a pixel, told from windows of it.
@@ -79,6 +80,7 @@ def quality_for(
         shifts_db: of the bands.
         coder: of tiles, of any quality.
         overhead: bits a pixel that are neither of latents nor of gains.
+        coded: pixels that are coded for each of the raster's.
         workers: threads.
 
     Raises:
@@ -90,7 +92,7 @@ def quality_for(
         for decibels in band
         if np.isfinite(decibels).any()
     ]
-    count = sum(decibels.size for band in bands for decibels in band)
+    count = sum(decibels.size for band in bands for decibels in band) / coded
     with ThreadPoolExecutor(workers, initializer=one_thread_each) as pool:
 
         def of_all(size: Callable[[QualityCoder, NDArray[np.float32], float], int]) -> Rate:

@@ -118,7 +118,7 @@ def compress(
 
 def _read(source: Source, header: Header, window: Window, margin: int) -> _Piece:
     raster = header.raster
-    around = window.grown(margin, raster.height, raster.width)
+    around = window.grown(margin, header.tiling.height, header.tiling.width)
     pixels, valid = source.read(*around)
     tile = Window(window.row - around.row, window.column - around.column, *window[2:])
     mask = source.read_mask(*window) if raster.has_mask else None

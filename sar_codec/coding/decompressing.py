@@ -133,9 +133,20 @@ class Image:
             UserError: a tile is damaged.
             ValueError: the window is not within the image.
         """
-        tiling, window = self.header.tiling, self._within(row, column, height, width)
-        raster = self.header.raster
-        pixels = np.empty((len(raster.measured), height, width), raster.dtype)
+        window, grid = self._within(row, column, height, width), self.header.about.grid
+        if grid is None:
+            return self._of_tiles(window)
+        rows, columns = grid.places(window)
+        top, left = int(rows.min()), int(columns.min())
+        bottom, right = int(rows.max()) + 1, int(columns.max()) + 1
+        return self._of_tiles(Window(top, left, bottom - top, right - left))[
+            :, rows - top, columns - left
+        ]
+
+    def _of_tiles(self, window: Window) -> NDArray[Any]:
+        """Pixels of a window of what the tiles are of."""
+        tiling, raster = self.header.tiling, self.header.raster
+        pixels = np.empty((len(raster.measured), window.height, window.width), raster.dtype)
         margin = self._network.decoding_margin if isinstance(self._network, Network) else 0
         tiles = list(tiling.touched(window))
         around = list(tiling.touched(window.grown(margin, tiling.height, tiling.width)))
@@ -199,7 +210,8 @@ class Image:
             raise UserError(f"{self._path}: {error}") from None
 
     def _within(self, *given: int) -> Window:
-        window, whole = Window(*given), self.header.tiling.whole
+        raster = self.header.raster
+        window, whole = Window(*given), Window(0, 0, raster.height, raster.width)
         if min(window) < 0 or 0 in window[2:] or window.shared_with(whole) != window:
             raise ValueError(f"{window} is not within {whole.height} x {whole.width} pixels")
         return window

@@ -19,7 +19,7 @@ from sar_codec.entropy.tables import IntegerTables
 Values = NDArray[Any]
 
 STEPS = 4096  # of a period
-_PHASE_BITS, _STEP_BITS = 48, 12
+PHASE_BITS, _STEP_BITS = 48, 12
 # Coefficients of the phase for 1, x, y, x^2, xy and y^2; where pixels repeat, and how likely.
 _PATTERN = struct.Struct("<6qHHB")
 _SMALLEST_SIDE = 64
@@ -32,6 +32,7 @@ _ABOUT_AS_STRONG = 0.6
 _REFINEMENTS = 4
 _CHANCE = 0.3  # at most, of the share of those that repeat, elsewhere
 _NEAR = 0.1  # of a period, to be taken for the line in the first refinement
+_WORTH = 2 * 8 * _PATTERN.size  # bits
 # What a pixel that repeats would take, in bits, where cells are wide.
 _BITS_SAVED = 1.2
 
@@ -81,21 +82,28 @@ def found_repeats(pixels: Values, valid: NDArray[np.bool_]) -> list[Repeats]:
         pixels: `(H, W)`, as they were before anything was rounded.
         valid: `(H, W)`; other pixels repeat nothing.
     """
+    found = (pattern_of(pixels, valid, direction) for direction in (0, 1))
+    return [each for each in found if each is not None and _saved(each, valid) > _WORTH]
+
+
+def pattern_of(pixels: Values, valid: NDArray[np.bool_], direction: int) -> Repeats | None:
+    """The pattern of repeats in one direction, worth telling or not; None without one."""
     if min(pixels.shape) < _SMALLEST_SIDE:
-        return []
-    found = []
-    for direction in (0, 1):
-        # Most tiles have no pattern, which a part of them shows.
-        middle = tuple(
-            slice(max(side - _PART, 0) // 2, (side + _PART) // 2) for side in pixels.shape
-        )
-        if _strongest(_same(pixels[middle], valid[middle], direction)) is None:
-            continue
-        repeats = _same(pixels, valid, direction)
-        phase = _phase(repeats)
-        if phase is not None and (pattern := _with_share(direction, phase, repeats, valid)):
-            found.append(pattern)
-    return found
+        return None
+    # Most images have no pattern, which a part of them shows.
+    middle = tuple(slice(max(side - _PART, 0) // 2, (side + _PART) // 2) for side in pixels.shape)
+    if _strongest(_same(pixels[middle], valid[middle], direction)) is None:
+        return None
+    repeats = _same(pixels, valid, direction)
+    phase = _phase(repeats)
+    return None if phase is None else _with_share(direction, phase, repeats, valid)
+
+
+def _saved(pattern: Repeats, valid: NDArray[np.bool_]) -> float:
+    """About how many bits it saves, cells being wide."""
+    share = pattern.share / 256
+    offered = float(((pattern.likelihood(*valid.shape) > 0) & valid).sum())
+    return offered * (_BITS_SAVED * share - float(_binary_entropy(np.array([share]))[0]))
 
 
 def _steps(phase: tuple[int, ...], height: int, width: int) -> NDArray[np.int64]:
@@ -105,7 +113,7 @@ def _steps(phase: tuple[int, ...], height: int, width: int) -> NDArray[np.int64]
     # Integers wrap around, as phases do: 2^64 is a multiple of 2^48.
     with np.errstate(over="ignore"):
         at = one + by_x * x + by_xx * x * x + (by_y * y + by_yy * y * y) + by_xy * x * y
-    return (at >> (_PHASE_BITS - _STEP_BITS)) & (STEPS - 1)
+    return (at >> (PHASE_BITS - _STEP_BITS)) & (STEPS - 1)
 
 
 def _same(pixels: Values, valid: NDArray[np.bool_], direction: int) -> NDArray[np.bool_]:
@@ -158,7 +166,7 @@ def _phase(repeats: NDArray[np.bool_]) -> tuple[int, ...] | None:
     fitted = np.linalg.lstsq(terms[:count].T, angles.ravel(), rcond=None)[0]
     coefficients = np.pad(fitted, (0, len(terms) - count)) + np.array([0, right, down, 0, 0, 0])
     coefficients = _refined(coefficients, repeats)
-    return tuple(round(float(each) * 2**_PHASE_BITS) for each in coefficients)
+    return tuple(round(float(each) * 2**PHASE_BITS) for each in coefficients)
 
 
 def _refined(coefficients: NDArray[np.float64], repeats: NDArray[np.bool_]) -> NDArray[np.float64]:
@@ -187,7 +195,7 @@ def _terms(y: NDArray[np.float64], x: NDArray[np.float64]) -> NDArray[np.float64
 def _with_share(
     direction: int, phase: tuple[int, ...], repeats: NDArray[np.bool_], valid: NDArray[np.bool_]
 ) -> Repeats | None:
-    """The part of a period by which most is saved; None if that is less than it takes to tell."""
+    """With the part of a period by which most is saved; None if there is no such part."""
     # In the first row or column, none has one before.
     inner = (slice(1, None), slice(None)) if direction == 0 else (slice(None), slice(1, None))
     counted = valid[inner]
@@ -201,7 +209,7 @@ def _with_share(
     saved = np.cumsum(found * _BITS_SAVED - counts * _binary_entropy(found / np.maximum(counts, 1)))
     end = int((saved - np.minimum.accumulate(saved)).argmax())
     begin = int(saved[: end + 1].argmin())
-    if saved[end] - saved[begin] <= 2 * 8 * _PATTERN.size:
+    if end == begin:
         return None
     within = slice(begin + 1, end + 1)
     repeating, of = found[within].sum(), counts[within].sum()

@@ -1,0 +1,164 @@
+"""Rasters on the coarser grid that they were taken from, each pixel being the nearest one there.
+
+What maps and exports make of a scene so, as Earth Engine does by default, holds many pixels twice,
+in a pattern that a network for images cannot know. It is coded on the grid that it comes from.
+"""
+
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from sar_codec.coding.compressing import Source
+from sar_codec.coding.grids import BESIDE, Grid, Places, grid_of
+from sar_codec.coding.pixels import Stored, filled
+from sar_codec.coding.repeats import pattern_of
+from sar_codec.coding.tiling import Window
+from sar_codec.data.description import Description
+
+MOST_PIXELS = 2**24  # of a band, which is held in memory
+_PART = 256  # to a side, which shows whether pixels repeat
+# Of pixels, that the grid may have at most for it to be worth being told.
+_WORTH = 0.95
+# Of pixels, that a pattern may take from the place beside the right one.
+_MOST_MISTAKEN = 1e-3
+
+
+class GridSource:
+    """A raster on the grid that it comes from.
+
+    Places that no pixel was taken from have what is around them.
+
+    Args:
+        description: of the raster.
+        grid: of it.
+        roughly: the same, perhaps without what it says of single pixels.
+        pixels: on the grid, `(bands, H, W)`.
+        valid: likewise.
+
+    Attributes:
+        description: likewise, of the size of the grid.
+        grid: likewise.
+        roughly: likewise.
+    """
+
+    def __init__(
+        self,
+        description: Description,
+        grid: Grid,
+        roughly: Grid,
+        pixels: NDArray[Any],
+        valid: NDArray[np.bool_],
+    ) -> None:
+        self.description = replace(description, height=grid.height, width=grid.width)
+        self.grid, self.roughly = grid, roughly
+        self._pixels, self._valid = pixels, valid
+
+    def read(
+        self, row: int, column: int, height: int, width: int
+    ) -> tuple[NDArray[Any], NDArray[np.bool_]]:
+        part = (slice(None), slice(row, row + height), slice(column, column + width))
+        return self._pixels[part], self._valid[part]
+
+    def read_mask(self, row: int, column: int, height: int, width: int) -> NDArray[np.bool_]:
+        raise AssertionError("rasters with masks are not coded on their grids")
+
+    def read_alpha(self, row: int, column: int, height: int, width: int) -> NDArray[Any]:
+        raise AssertionError("rasters with alpha bands are not coded on their grids")
+
+
+def on_its_grid(source: Source, stored: list[Stored]) -> GridSource | None:
+    """A raster on the grid that it comes from, where that is found and saves much.
+
+    Args:
+        source: the raster, all of which is read if it is not too large.
+        stored: how its bands store their values.
+    """
+    raster = source.description
+    if raster.height * raster.width > MOST_PIXELS or raster.has_mask or raster.alpha is not None:
+        return None
+    whole = Window(0, 0, raster.height, raster.width)
+    if _repeating(source.read(*_middle(whole))[0][0]) < 1 - _WORTH:
+        return None
+    pixels, valid = source.read(*whole)
+    rows, columns = (pattern_of(pixels[0], valid[0], direction) for direction in (0, 1))
+    grid = grid_of(rows, columns, raster.height, raster.width)
+    if grid is None or grid.height * grid.width > raster.height * raster.width:
+        return None
+    if len(np.unique(_numbered(grid.places(whole), grid))) > _WORTH * pixels[0].size:
+        return None
+    decibels = [each.to_decibels(band) for each, band in zip(stored, pixels, strict=True)]
+    has_none = ~(np.isfinite(decibels) & valid).all(0)
+    on_grid = _Taken(grid, pixels, valid)
+    roughly = on_grid.mistaken.copy()
+    if roughly.mean() > _MOST_MISTAKEN:
+        return None
+    exact = replace(grid, moved=_moved(on_grid, pixels))
+    on_grid = _Taken(exact, pixels, valid)
+    if (on_grid.mistaken & has_none).any():
+        return None  # what has no decibels is to come back to the last bit
+    for band, each in enumerate(stored):
+        known = each.to_decibels(on_grid.pixels[band])
+        known[~on_grid.is_taken | ~on_grid.valid[band]] = np.nan
+        if np.isfinite(known).any():
+            between = each.to_pixels(filled(known))
+            on_grid.pixels[band][~on_grid.is_taken] = between[~on_grid.is_taken]
+    on_grid.valid[:, ~on_grid.is_taken] = True
+    shows = (_Taken(grid, pixels, valid).mistaken & has_none).any()
+    return GridSource(raster, exact, exact if shows else grid, on_grid.pixels, on_grid.valid)
+
+
+class _Taken:
+    """A raster's pixels on a grid, each at its place, and which of them are not what is there."""
+
+    def __init__(self, grid: Grid, pixels: NDArray[Any], valid: NDArray[np.bool_]) -> None:
+        self.places = grid.places(Window(0, 0, *pixels.shape[1:]))
+        self.is_taken = np.zeros((grid.height, grid.width), np.bool_)
+        self.is_taken[self.places] = True
+        self.pixels = np.zeros((len(pixels), grid.height, grid.width), pixels.dtype)
+        self.valid = np.zeros(self.pixels.shape, np.bool_)
+        self.pixels[:, *self.places], self.valid[:, *self.places] = pixels, valid
+        is_other = _bits(self.pixels)[:, *self.places] != _bits(pixels)
+        self.mistaken = (is_other | (self.valid[:, *self.places] != valid)).any(0)
+
+
+def _numbered(places: tuple[Places, Places], grid: Grid) -> Places:
+    return places[0] * grid.width + places[1]
+
+
+def _middle(whole: Window) -> Window:
+    sides = [min(side, _PART) for side in whole[2:]]
+    row, column = ((of - side) // 2 for of, side in zip(whole[2:], sides, strict=True))
+    return Window(row, column, sides[0], sides[1])
+
+
+def _repeating(pixels: NDArray[Any]) -> float:
+    """The share of pixels that are the same as the one above or to the left."""
+    above, left = pixels[1:] == pixels[:-1], pixels[:, 1:] == pixels[:, :-1]
+    return float((above.sum() + left.sum()) / pixels.size)
+
+
+def _bits(pixels: NDArray[Any]) -> NDArray[Any]:
+    return pixels.view(f"u{pixels.itemsize}")
+
+
+def _moved(taken: _Taken, pixels: NDArray[Any]) -> tuple[int, ...]:
+    """Of pixels that are not what is at their place, those that may be at one beside it."""
+    on_grid, wanted = _bits(taken.pixels), _bits(pixels).reshape(len(pixels), -1)
+    height, width = taken.is_taken.shape
+    moved, last = [], 0
+    for pixel in np.flatnonzero(taken.mistaken).tolist():
+        row, column = (int(each.flat[pixel]) for each in taken.places)
+        for side, (down, right) in enumerate(BESIDE):
+            place = row + down, column + right
+            if not (0 <= place[0] < height and 0 <= place[1] < width):
+                continue
+            if not taken.is_taken[place]:
+                on_grid[:, *place] = wanted[:, pixel]
+                taken.is_taken[place] = True
+            if (on_grid[:, *place] == wanted[:, pixel]).all():
+                moved.append((pixel - last) * len(BESIDE) + side)
+                last = pixel
+                break
+    return tuple(moved)
