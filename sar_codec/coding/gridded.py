@@ -88,39 +88,55 @@ def on_its_grid(source: Source, stored: list[Stored]) -> GridSource | None:
         return None
     if len(np.unique(_numbered(grid.places(whole), grid))) > _WORTH * pixels[0].size:
         return None
-    decibels = [each.to_decibels(band) for each, band in zip(stored, pixels, strict=True)]
-    has_none = ~(np.isfinite(decibels) & valid).all(0)
-    on_grid = _Taken(grid, pixels, valid)
-    roughly = on_grid.mistaken.copy()
-    if roughly.mean() > _MOST_MISTAKEN:
+    first = _Taken(grid, pixels, valid)
+    if first.mistaken(grid).mean() > _MOST_MISTAKEN:
         return None
-    exact = replace(grid, moved=_moved(on_grid, pixels))
-    on_grid = _Taken(exact, pixels, valid)
-    if (on_grid.mistaken & has_none).any():
-        return None  # what has no decibels is to come back to the last bit
+    exact = replace(grid, moved=_moved(first, grid, pixels))
+    taken = _Taken(exact, pixels, valid)
+    decibels = [each.to_decibels(band) for each, band in zip(stored, taken.pixels, strict=True)]
+    has_some = (np.isfinite(decibels) & taken.valid) | ~taken.is_taken
+
+    def is_told(by: Grid) -> bool:
+        """Whether what has no decibels comes back to the last bit, and nothing else does so."""
+        has_both = has_some[:, *exact.places(whole)] & has_some[:, *by.places(whole)]
+        return bool(has_both[:, taken.mistaken(by)].all())
+
+    if not is_told(exact):
+        return None
     for band, each in enumerate(stored):
-        known = each.to_decibels(on_grid.pixels[band])
-        known[~on_grid.is_taken | ~on_grid.valid[band]] = np.nan
+        known = np.where(has_some[band] & taken.is_taken, decibels[band], np.float32(np.nan))
         if np.isfinite(known).any():
-            between = each.to_pixels(filled(known))
-            on_grid.pixels[band][~on_grid.is_taken] = between[~on_grid.is_taken]
-    on_grid.valid[:, ~on_grid.is_taken] = True
-    shows = (_Taken(grid, pixels, valid).mistaken & has_none).any()
-    return GridSource(raster, exact, exact if shows else grid, on_grid.pixels, on_grid.valid)
+            taken.pixels[band][~taken.is_taken] = each.to_pixels(filled(known))[~taken.is_taken]
+    taken.valid[:, ~taken.is_taken] = True
+    roughly = grid if is_told(grid) else exact
+    return GridSource(raster, exact, roughly, taken.pixels, taken.valid)
 
 
 class _Taken:
-    """A raster's pixels on a grid, each at its place, and which of them are not what is there."""
+    """A raster's pixels on a grid, each at its place.
+
+    Attributes:
+        pixels: of the grid, `(bands, H, W)`.
+        valid: likewise.
+        is_taken: where there are any, `(H, W)`.
+    """
 
     def __init__(self, grid: Grid, pixels: NDArray[Any], valid: NDArray[np.bool_]) -> None:
-        self.places = grid.places(Window(0, 0, *pixels.shape[1:]))
+        self._of = pixels, valid
+        self._whole = Window(0, 0, *pixels.shape[1:])
+        places = grid.places(self._whole)
         self.is_taken = np.zeros((grid.height, grid.width), np.bool_)
-        self.is_taken[self.places] = True
+        self.is_taken[places] = True
         self.pixels = np.zeros((len(pixels), grid.height, grid.width), pixels.dtype)
         self.valid = np.zeros(self.pixels.shape, np.bool_)
-        self.pixels[:, *self.places], self.valid[:, *self.places] = pixels, valid
-        is_other = _bits(self.pixels)[:, *self.places] != _bits(pixels)
-        self.mistaken = (is_other | (self.valid[:, *self.places] != valid)).any(0)
+        self.pixels[:, *places], self.valid[:, *places] = pixels, valid
+
+    def mistaken(self, grid: Grid) -> NDArray[np.bool_]:
+        """Pixels of the raster that are not what is where that grid says, in any band."""
+        pixels, valid = self._of
+        places = grid.places(self._whole)
+        is_other = _bits(self.pixels)[:, *places] != _bits(pixels)
+        return (is_other | (self.valid[:, *places] != valid)).any(0)
 
 
 def _numbered(places: tuple[Places, Places], grid: Grid) -> Places:
@@ -143,21 +159,20 @@ def _bits(pixels: NDArray[Any]) -> NDArray[Any]:
     return pixels.view(f"u{pixels.itemsize}")
 
 
-def _moved(taken: _Taken, pixels: NDArray[Any]) -> tuple[int, ...]:
+def _moved(taken: _Taken, grid: Grid, pixels: NDArray[Any]) -> tuple[int, ...]:
     """Of pixels that are not what is at their place, those that may be at one beside it."""
     on_grid, wanted = _bits(taken.pixels), _bits(pixels).reshape(len(pixels), -1)
-    height, width = taken.is_taken.shape
+    rows, columns = grid.places(Window(0, 0, *pixels.shape[1:]))
     moved, last = [], 0
-    for pixel in np.flatnonzero(taken.mistaken).tolist():
-        row, column = (int(each.flat[pixel]) for each in taken.places)
+    for pixel in np.flatnonzero(taken.mistaken(grid)).tolist():
         for side, (down, right) in enumerate(BESIDE):
-            place = row + down, column + right
-            if not (0 <= place[0] < height and 0 <= place[1] < width):
+            row, column = int(rows.flat[pixel]) + down, int(columns.flat[pixel]) + right
+            if not (0 <= row < grid.height and 0 <= column < grid.width):
                 continue
-            if not taken.is_taken[place]:
-                on_grid[:, *place] = wanted[:, pixel]
-                taken.is_taken[place] = True
-            if (on_grid[:, *place] == wanted[:, pixel]).all():
+            if not taken.is_taken[row, column]:
+                on_grid[:, row, column] = wanted[:, pixel]
+                taken.is_taken[row, column] = True
+            if (on_grid[:, row, column] == wanted[:, pixel]).all():
                 moved.append((pixel - last) * len(BESIDE) + side)
                 last = pixel
                 break
