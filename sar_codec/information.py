@@ -37,6 +37,8 @@ def in_words(found: dict[str, Any]) -> str:
         promise = f"no valid pixel off by more than {about['max_error_db']} dB"
     else:
         promise = "lossless"
+    if grid := about.get("grid"):
+        promise += f" on the grid of {grid['height']} x {grid['width']} that it was taken from"
     bands = [band for band in raster["bands"] if band["colour"] != "alpha"]
     names = ", ".join(band["name"] or "unnamed" for band in bands)
     lines = {

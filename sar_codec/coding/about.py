@@ -125,8 +125,11 @@ class Header:
             raise _damaged(f"mode {about.mode} and quality {about.quality}")
         if (about.max_error_db is None) == (about.mode == "bounded"):
             raise _damaged(f"mode {about.mode} and maximum error {about.max_error_db}")
-        if about.grid is not None and (about.mode != "quality" or self.has_validity):
-            raise _damaged("a grid, which a file of its kind has not")
+        if about.grid is not None:
+            if about.mode != "quality" or self.has_validity:
+                raise _damaged("a grid, which a file of its kind has not")
+            if about.grid.height * about.grid.width > self.raster.height * self.raster.width:
+                raise _damaged("a grid of more pixels than the raster has")
         if len(about.shift_db) != len(self.raster.measured):
             raise _damaged(f"{len(about.shift_db)} shifts for {len(self.raster.measured)} bands")
         scales = [self.raster.bands[band - 1].scale for band in self.raster.measured]
@@ -146,8 +149,7 @@ def open_header(file: Reader, path: Path, most_pixels: int) -> Header:
         header = Header.from_json(file.header, file.tile_count)
     except UserError as error:
         raise UserError(f"{path}: {error}") from None
-    sides = [(each.height, each.width) for each in (header.raster, header.tiling)]
-    pixels = max(height * width for height, width in sides) * len(header.raster.measured)
+    pixels = header.raster.height * header.raster.width * len(header.raster.measured)
     if pixels > most_pixels:
         raise UserError(
             f"{path}: {pixels:,} pixels, more than the {most_pixels:,} that are allowed; "

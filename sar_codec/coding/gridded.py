@@ -17,7 +17,8 @@ from sar_codec.coding.repeats import pattern_of
 from sar_codec.coding.tiling import Window
 from sar_codec.data.description import Description
 
-MOST_PIXELS = 2**24  # of a band, which is held in memory
+# Of a band: all of it is looked at, and one pattern fits no scene of a hundred kilometres.
+MOST_PIXELS = 2**22
 _PART = 256  # to a side, which shows whether pixels repeat
 # Of pixels, that the grid may have at most for it to be worth being told.
 _WORTH = 0.95

@@ -1,3 +1,4 @@
+import re
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -9,12 +10,15 @@ from numpy.typing import NDArray
 
 import sar_codec
 from sar_codec.arrays import _ArraySource
+from sar_codec.coding.about import Header
 from sar_codec.coding.decompressing import Image
 from sar_codec.coding.gridded import GridSource, on_its_grid
 from sar_codec.coding.grids import Grid
 from sar_codec.coding.pixels import Stored
 from sar_codec.coding.tiling import Window
+from sar_codec.data.raster import find_bands
 from sar_codec.errors import UserError
+from sar_codec.information import in_words, information
 from sar_codec.networks import finder
 
 Weights = dict[str, Path]
@@ -136,18 +140,26 @@ def test_any_numbers_are_a_grid(grid: Grid) -> None:
     assert columns.min() >= 0 and columns.max() < 80
 
 
+def test_information_tells_of_the_grid(tiny_weights: Weights, tmp_path: Path) -> None:
+    path = tmp_path / "a.sarc"
+    pixels = taken_from_coarser(200, 200)
+    path.write_bytes(
+        sar_codec.compress(pixels, "power", quality=4, model=tiny_weights["hyperprior"])
+    )
+    told = in_words(information(path))
+    assert re.search(r"200 x 200 pixels.*quality 4 of 8 on the grid of \d+ x \d+ that", told, re.S)
+
+
 @pytest.mark.parametrize(
     ("how", "message"),
     [
         ({"mode": "bounded", "quality": None, "max_error_db": 1.0}, "a grid, which"),
-        ({"grid": Grid(2**15, 2**15, (0,) * 6, (0,) * 6, 90)}, "tiles|pixels"),
+        ({"grid": Grid(2**15, 2**15, (0,) * 6, (0,) * 6, 90)}, "a grid of more pixels"),
     ],
 )
 def test_a_grid_that_cannot_be_is_refused(
     how: dict[str, Any], message: str, tiny_weights: Weights, tmp_path: Path
 ) -> None:
-    from sar_codec.coding.about import Header
-
     path = tmp_path / "a.sarc"
     path.write_bytes(
         sar_codec.compress(
@@ -163,8 +175,6 @@ def test_a_grid_that_cannot_be_is_refused(
 
 
 def test_real_scenes_that_were_taken_to_degrees_have_one(shared_data: Path) -> None:
-    from sar_codec.data.raster import find_bands
-
     for folder, has_one in (("s1sigma0_spain", True), ("s1sigma0_somalia", False)):
         pixels = find_bands(shared_data / folder, "db")[0].read(0, 0, 512, 512)[None]
         stored = [Stored(pixels.dtype, "db", None)]
