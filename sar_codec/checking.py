@@ -82,7 +82,10 @@ def check(source: Source, image: Image, progress: Progress) -> Difference:
             counts = valid[band] & np.isfinite(before)
             if kept[~counts].tobytes() != decoded[band][~counts].tobytes():
                 raise UserError("pixels that are not valid would become others")
-            if not np.isfinite(after[counts]).all():
+            if (
+                not np.isfinite(after[counts]).all()
+                or stored.is_nodata(decoded[band][counts]).any()
+            ):
                 raise UserError("valid pixels would become invalid")
             sums.add(before[counts], after[counts])
         _check_validity(source, image, window)

@@ -34,9 +34,8 @@ from sar_codec.networks import BOUNDED, QUALITY, finder, network_of
 DEFAULT_QUALITY = 5.0
 _MOST_WORKERS = 1024
 _TILE = 1024  # the largest side of a tile
-# The quality, or bits a pixel, from which the grid that a raster comes from saves bytes, and that
-# from which it would show that a few pixels are taken from beside their places there.
-_GRID_FROM, _GRID_BPP, _EXACT_FROM = 3.5, 0.25, 6.0
+# The quality, or bits a pixel, from which the grid that a raster comes from saves bytes.
+_GRID_FROM, _GRID_BPP = 4.0, 0.35
 
 
 def untold(done: int, total: int) -> None:
@@ -314,8 +313,6 @@ def _choose(
         tiled = source.description
         coded = tiled.height * tiled.width / (raster.height * raster.width)
         quality = quality_for(wanted.target_bpp, seen, shifts, coder, overhead, coded, workers)
-    if on_grid is not None and quality < _EXACT_FROM:
-        about = replace(about, grid=on_grid.roughly)
     return source, replace(coder, quality=quality), replace(about, quality=quality)
 
 

@@ -11,7 +11,7 @@ from annotated_types import Ge, Gt, Le, MaxLen, MinLen, MultipleOf
 from pydantic import ConfigDict, Field, TypeAdapter, ValidationError
 
 from sar_codec.coding.container import Reader
-from sar_codec.coding.grids import Grid
+from sar_codec.coding.grids import MOST_PIXELS, Grid
 from sar_codec.coding.pixels import Stored
 from sar_codec.coding.tiling import ALIGNMENT, LARGEST_SIDE, Tiling
 from sar_codec.data.description import Description
@@ -128,8 +128,15 @@ class Header:
         if about.grid is not None:
             if about.mode != "quality" or self.has_validity:
                 raise _damaged("a grid, which a file of its kind has not")
-            if about.grid.height * about.grid.width > self.raster.height * self.raster.width:
+            on_grid = about.grid.height * about.grid.width
+            if on_grid > min(self.raster.height * self.raster.width, MOST_PIXELS):
                 raise _damaged("a grid of more pixels than the raster has")
+            bands = len(self.raster.measured)
+            if about.grid.across != self.raster.width or any(
+                len(each) != 1 + bands or not 0 <= each[0] <= MOST_PIXELS
+                for each in about.grid.alone
+            ):
+                raise _damaged("a grid of another raster")
         if len(about.shift_db) != len(self.raster.measured):
             raise _damaged(f"{len(about.shift_db)} shifts for {len(self.raster.measured)} bands")
         scales = [self.raster.bands[band - 1].scale for band in self.raster.measured]

@@ -99,7 +99,12 @@ class BoundedCoder:
         valid: NDArray[np.bool_],
         tile: Window,
     ) -> tuple[Part, int]:
-        is_coded = valid & np.isfinite(header.stored(band).to_decibels(pixels))
+        stored = header.stored(band)
+        is_coded = valid & np.isfinite(stored.to_decibels(pixels))
+        if self.cells.is_integer and stored.nodata is not None:
+            # Of a cell whose value is nodata, pixels would become so.
+            numbers = self.cells.to_numbers(pixels, is_coded)
+            is_coded = is_coded & ~stored.is_nodata(self.cells.to_pixels(numbers))
         exceptions = pack_exceptions(pixels, is_coded)
         if not is_coded.any():
             return Part(Method.NOTHING, exceptions, b"", b""), 0

@@ -139,9 +139,12 @@ class Image:
         rows, columns = grid.places(window)
         top, left = int(rows.min()), int(columns.min())
         bottom, right = int(rows.max()) + 1, int(columns.max()) + 1
-        return self._of_tiles(Window(top, left, bottom - top, right - left))[
-            :, rows - top, columns - left
-        ]
+        on_grid = self._of_tiles(Window(top, left, bottom - top, right - left))
+        pixels = on_grid[:, rows - top, columns - left]
+        at, decibels = grid.alone_in(window, len(pixels))
+        for band, values in enumerate(decibels):
+            pixels[band][at] = self.header.stored(band).to_pixels(values)
+        return pixels
 
     def _of_tiles(self, window: Window) -> NDArray[Any]:
         """Pixels of a window of what the tiles are of."""
@@ -287,6 +290,8 @@ class Image:
             pixels = stored.to_pixels(self._decibels(tile, band, shared, symbols.part.gains))
         elif symbols.decoded is not None:
             pixels = self._cells.to_pixels(symbols.decoded[inside]).astype(stored.dtype)
+            if not self._cells.is_integer:
+                pixels = stored.beside_nodata(pixels)
         else:
             pixels = np.zeros(shared[2:], stored.dtype)
         if len(symbols.others):

@@ -11,14 +11,20 @@ import numpy as np
 from numpy.typing import NDArray
 
 from sar_codec.coding.compressing import Source
-from sar_codec.coding.grids import BESIDE, Grid, Places, grid_of
+from sar_codec.coding.grids import (
+    BESIDE,
+    LONGEST,
+    MOST_PIXELS,
+    Grid,
+    Places,
+    grid_of,
+    told_alone,
+)
 from sar_codec.coding.pixels import Stored, filled
 from sar_codec.coding.repeats import pattern_of
 from sar_codec.coding.tiling import Window
 from sar_codec.data.description import Description
 
-# Of a band: all of it is looked at, and one pattern fits no scene of a hundred kilometres.
-MOST_PIXELS = 2**22
 _PART = 256  # to a side, which shows whether pixels repeat
 # Of pixels, that the grid may have at most for it to be worth being told.
 _WORTH = 0.95
@@ -34,26 +40,23 @@ class GridSource:
     Args:
         description: of the raster.
         grid: of it.
-        roughly: the same, perhaps without what it says of single pixels.
         pixels: on the grid, `(bands, H, W)`.
         valid: likewise.
 
     Attributes:
         description: likewise, of the size of the grid.
         grid: likewise.
-        roughly: likewise.
     """
 
     def __init__(
         self,
         description: Description,
         grid: Grid,
-        roughly: Grid,
         pixels: NDArray[Any],
         valid: NDArray[np.bool_],
     ) -> None:
         self.description = replace(description, height=grid.height, width=grid.width)
-        self.grid, self.roughly = grid, roughly
+        self.grid = grid
         self._pixels, self._valid = pixels, valid
 
     def read(
@@ -72,12 +75,18 @@ class GridSource:
 def on_its_grid(source: Source, stored: list[Stored]) -> GridSource | None:
     """A raster on the grid that it comes from, where that is found and saves much.
 
+    One of up to 4 Mpx: all of it is looked at, and one pattern fits no scene of a hundred
+    kilometres.
+
     Args:
-        source: the raster, all of which is read if it is not too large.
+        source: the raster.
         stored: how its bands store their values.
     """
     raster = source.description
-    if raster.height * raster.width > MOST_PIXELS or raster.has_mask or raster.alpha is not None:
+    is_large = (
+        raster.height * raster.width > MOST_PIXELS or max(raster.height, raster.width) > LONGEST
+    )
+    if is_large or raster.has_mask or raster.alpha is not None:
         return None
     whole = Window(0, 0, raster.height, raster.width)
     if _repeating(source.read(*_middle(whole))[0][0]) < 1 - _WORTH:
@@ -92,25 +101,28 @@ def on_its_grid(source: Source, stored: list[Stored]) -> GridSource | None:
     first = _Taken(grid, pixels, valid)
     if first.mistaken(grid).mean() > _MOST_MISTAKEN:
         return None
-    exact = replace(grid, moved=_moved(first, grid, pixels))
-    taken = _Taken(exact, pixels, valid)
-    decibels = [each.to_decibels(band) for each, band in zip(stored, taken.pixels, strict=True)]
-    has_some = (np.isfinite(decibels) & taken.valid) | ~taken.is_taken
-
-    def is_told(by: Grid) -> bool:
-        """Whether what has no decibels comes back to the last bit, and nothing else does so."""
-        has_both = has_some[:, *exact.places(whole)] & has_some[:, *by.places(whole)]
-        return bool(has_both[:, taken.mistaken(by)].all())
-
-    if not is_told(exact):
+    grid = replace(grid, moved=_moved(first, grid, pixels))
+    taken = _Taken(grid, pixels, valid)
+    own, decibels = (
+        np.stack([each.to_decibels(band) for each, band in zip(stored, some, strict=True)])
+        for some in (pixels, taken.pixels)
+    )
+    # What has no decibels is to come back to the last bit, and nothing is to become so.
+    alone = taken.mistaken(grid)
+    has_some = (
+        np.isfinite(own) & valid & (np.isfinite(decibels) & taken.valid)[:, *grid.places(whole)]
+    )
+    if not has_some[:, alone].all():
         return None
+    steps = np.diff(np.flatnonzero(alone), prepend=0)
+    told = np.concatenate([steps[None], told_alone(own[:, alone])])
+    grid = replace(grid, alone=tuple(map(tuple, told.T.tolist())))
     for band, each in enumerate(stored):
-        known = np.where(has_some[band] & taken.is_taken, decibels[band], np.float32(np.nan))
+        known = np.where(taken.valid[band] & taken.is_taken, decibels[band], np.float32(np.nan))
         if np.isfinite(known).any():
             taken.pixels[band][~taken.is_taken] = each.to_pixels(filled(known))[~taken.is_taken]
     taken.valid[:, ~taken.is_taken] = True
-    roughly = grid if is_told(grid) else exact
-    return GridSource(raster, exact, roughly, taken.pixels, taken.valid)
+    return GridSource(raster, grid, taken.pixels, taken.valid)
 
 
 class _Taken:

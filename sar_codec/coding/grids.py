@@ -13,7 +13,11 @@ from sar_codec.coding.tiling import Window
 Constant = Annotated[int, Gt(-(2**31)), Lt(2**31)]
 Coefficient = Annotated[int, Gt(-(2**40)), Lt(2**40)]
 Phase = tuple[Constant, Coefficient, Coefficient, Coefficient, Coefficient, Coefficient]
-Side = Annotated[int, Gt(0), Le(2**15)]
+LONGEST = 2**15  # side of a raster, so that phases stay within 64 bits
+MOST_PIXELS = 2**22  # of a raster's band
+Side = Annotated[int, Gt(0), Le(LONGEST)]
+Steps = Annotated[int, Ge(0), Le(4 * MOST_PIXELS)]
+_STEPS_A_DB = 4
 Places = NDArray[np.int64]
 BESIDE = (-1, 0), (0, -1), (1, 0), (0, 1)  # down and right
 _BITS = (32, 16, 16, 0, 0, 0)  # that coefficients are shifted by
@@ -33,6 +37,8 @@ class Grid:
         across: columns of the raster.
         moved: pixels that come from beside where that says, row by row: four times how many pixels
             each is after the one before, and the number of the side, of `BESIDE`.
+        alone: pixels that have no place there, row by row: how many pixels each is after the one
+            before, then its decibels in each band, in units of 1/4.
     """
 
     height: Side
@@ -40,7 +46,8 @@ class Grid:
     rows: Phase
     columns: Phase
     across: Side
-    moved: tuple[Annotated[int, Ge(0), Le(2**40)], ...] = ()
+    moved: tuple[Steps, ...] = ()
+    alone: tuple[tuple[int, ...], ...] = ()
 
     def places(self, window: Window) -> tuple[Places, Places]:
         """Row and column on the grid of each pixel of a window, `(h, w)`."""
@@ -48,14 +55,32 @@ class Grid:
         x = np.arange(window.column, window.column + window.width)
         row, column = y - _less(self.rows, y, x), x - _less(self.columns, y, x)
         steps, sides = np.divmod(np.array(self.moved, np.int64), len(BESIDE))
-        at_row, at_column = np.divmod(steps.cumsum(), self.across)
-        at_row, at_column = at_row - window.row, at_column - window.column
-        inside = (at_row >= 0) & (at_row < window.height)
-        inside &= (at_column >= 0) & (at_column < window.width)
-        at = at_row[inside], at_column[inside]
+        inside, at = self._within(window, steps)
         for place, beside in zip((row, column), np.array(BESIDE)[sides[inside]].T, strict=True):
             np.add.at(place, at, beside)
         return row.clip(0, self.height - 1), column.clip(0, self.width - 1)
+
+    def alone_in(
+        self, window: Window, bands: int
+    ) -> tuple[tuple[Places, Places], NDArray[np.float32]]:
+        """Row and column in a window of pixels that are alone, and their decibels, `(bands, n)`."""
+        told = np.array(self.alone, np.int64).reshape(-1, 1 + bands)
+        inside, at = self._within(window, told[:, 0])
+        return at, (told[inside, 1:].T / _STEPS_A_DB).astype(np.float32)
+
+    def _within(
+        self, window: Window, steps: NDArray[np.int64]
+    ) -> tuple[NDArray[np.bool_], tuple[Places, Places]]:
+        """Which pixels, each so many after the one before, are in a window, and where there."""
+        row, column = np.divmod(steps.cumsum(), self.across)
+        row, column = row - window.row, column - window.column
+        inside = (row >= 0) & (row < window.height) & (column >= 0) & (column < window.width)
+        return inside, (row[inside], column[inside])
+
+
+def told_alone(decibels: NDArray[np.float32]) -> NDArray[np.int64]:
+    """Decibels in the units of `Grid.alone`."""
+    return np.rint(decibels * _STEPS_A_DB).astype(np.int64)
 
 
 def grid_of(rows: Repeats | None, columns: Repeats | None, height: int, width: int) -> Grid | None:

@@ -73,6 +73,14 @@ class Stored(NamedTuple):
         found = np.isnan(pixels) if self.dtype.kind == "f" else np.zeros(pixels.shape, np.bool_)
         return found if self.nodata_pixel is None else found | (pixels == self.nodata_pixel)
 
+    def beside_nodata(self, pixels: NDArray[Any]) -> NDArray[Any]:
+        """Floating point pixels, those that happen to be nodata a step beside it."""
+        is_nodata = self.is_nodata(pixels)
+        if is_nodata.any():
+            pixels = pixels.copy()
+            pixels[is_nodata] = self._nearest_measured(pixels[is_nodata])
+        return pixels
+
     def _values(self, pixels: NDArray[Any]) -> NDArray[Any]:
         if (self.scale, self.offset) == (1, 0):
             return pixels

@@ -79,7 +79,7 @@ def found_repeats(pixels: Values, valid: NDArray[np.bool_]) -> list[Repeats]:
     """The patterns of repeats of a tile that are worth telling: one a direction at most.
 
     Args:
-        pixels: `(H, W)`, as they were before anything was rounded.
+        pixels: `(H, W)`; rounded to wide cells, they repeat by chance too.
         valid: `(H, W)`; other pixels repeat nothing.
     """
     found = (pattern_of(pixels, valid, direction) for direction in (0, 1))

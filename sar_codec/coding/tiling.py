@@ -73,10 +73,6 @@ class Tiling:
     def count(self) -> int:
         return self.rows * self.columns
 
-    @property
-    def whole(self) -> Window:
-        return Window(0, 0, self.height, self.width)
-
     def window(self, tile: int) -> Window:
         """What a tile covers."""
         row, column = divmod(tile, self.columns)

@@ -98,7 +98,9 @@ class ExactTeller:
         places = len(weights)
         if known.dtype != self._dtype:
             known = known.to(self._dtype)
-        around = known[:places].clamp_(-_LARGEST, _LARGEST)
+        heaviest = max(int(weights.abs().sum()), 1)
+        largest = min(_LARGEST, _LARGEST_SUM // heaviest)
+        around = known[:places].clamp_(-largest, largest)
         predicted = weights.to(self._dtype) @ around
         predicted.div_(WEIGHT_STEPS).add_(0.5).floor_()
         around.sub_(predicted)

@@ -10,6 +10,7 @@ import torch
 from numpy.typing import NDArray
 from test_repeats import resampled
 
+import sar_codec
 from sar_codec.coding.bounded import decode, encode
 from sar_codec.coding.cells import Cells
 from sar_codec.data.scaling import Quantity
@@ -112,6 +113,23 @@ def test_a_single_valid_pixel_comes_back(corner: bool, model: Interlaced) -> Non
     valid = np.zeros((30, 50), bool)
     valid[(0, 0) if corner else (13, 37)] = True
     returns(np.where(valid, -350.0, np.nan), Cells("float64", "db", 0.1), model, valid)
+
+
+@pytest.mark.parametrize(
+    ("array", "quantity", "nodata", "error"),
+    [
+        (np.full((70, 80), 64000, np.uint16), "amplitude", 65535, 0.5),
+        (np.random.default_rng(0).normal(0, 3, (128, 120)).astype(np.float32), "db", 0.0, 1.0),
+        (np.random.default_rng(0).normal(0, 3, (128, 120)), "db", 0.0, 1.0),
+        (np.random.default_rng(0).gamma(4, 0.25, (90, 90)).astype(np.float32), "power", 1.0, 1.0),
+    ],
+)
+def test_no_pixel_becomes_nodata(
+    array: NDArray[Any], quantity: Quantity, nodata: float, error: float, tiny_weights: Any
+) -> None:
+    model = tiny_weights["interlaced"]
+    data = sar_codec.compress(array, quantity, max_error_db=error, nodata=nodata, model=model)
+    assert not (sar_codec.decompress(data, model=model) == nodata).any()
 
 
 def test_repeats_cost_next_to_nothing(model: Interlaced, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -1,4 +1,5 @@
 import math
+import zlib
 from statistics import NormalDist
 
 import pytest
@@ -58,3 +59,9 @@ def test_scales_between_two_steps_cost_little_when_rounded() -> None:
     real = TABLES.bits(symbols, torch.full_like(symbols, 30)).double()
     loss = (torch.exp2(-estimated) * (real - estimated)).sum().item()
     assert 0 < loss < 0.0055
+
+
+def test_tables_are_the_ones_that_files_were_written_with() -> None:
+    """Gains and kernels are coded by these, and no file holds them."""
+    frequencies = TABLES.frequencies.numpy().astype("<i4")
+    assert zlib.crc32(frequencies.tobytes()) == 0xB32597B1

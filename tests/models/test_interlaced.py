@@ -134,6 +134,22 @@ def test_exact_answers_are_those_of_training_but_for_rounding(
     assert (exact - trained[0, ..., 0]).abs().max() < 0.25
 
 
+def test_predictions_are_exact_whatever_the_kernel(model: Interlaced) -> None:
+    kind = max(FINE, key=lambda each: len(each.offsets))
+    places = len(kind.offsets)
+    generator = torch.Generator().manual_seed(0)
+    known = torch.randint(4036, 4096, (places + SPARE, 4096), generator=generator).float()
+    exact = ExactTeller(model.teller(Pass(kind, 1)), 0)
+    heavy = torch.full((places,), 127), 0, torch.zeros(4096)
+    found = exact(known.clone(), *heavy)
+    exact._dtype = torch.float64
+    exact._layers = [
+        each._replace(weight=each.weight.double(), bias=each.bias.double())
+        for each in exact._layers
+    ]
+    assert torch.equal(exact(known.clone(), *heavy), found)
+
+
 @pytest.mark.parametrize("scale", [1.0, 30.0, 1e4])
 def test_sums_are_exact_whatever_the_weights(scale: float) -> None:
     torch.manual_seed(0)
