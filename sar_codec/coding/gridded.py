@@ -98,27 +98,36 @@ def on_its_grid(source: Source, stored: list[Stored]) -> GridSource | None:
         return None
     if len(np.unique(_numbered(grid.places(whole), grid))) > _WORTH * pixels[0].size:
         return None
-    first = _Taken(grid, pixels, valid)
-    if first.mistaken(grid).mean() > _MOST_MISTAKEN:
+    taken = _Taken(grid, pixels, valid)
+    if taken.mistaken(grid).mean() > _MOST_MISTAKEN:
         return None
-    grid = replace(grid, moved=_moved(first, grid, pixels))
+    grid = replace(grid, moved=_moved(taken, grid, pixels))
+    return _moved_to(grid, raster, stored, pixels, valid)
+
+
+def _moved_to(
+    grid: Grid,
+    raster: Description,
+    stored: list[Stored],
+    pixels: NDArray[Any],
+    valid: NDArray[np.bool_],
+) -> GridSource | None:
+    """A raster on a grid, which then tells of pixels that are alone; None if it cannot."""
     taken = _Taken(grid, pixels, valid)
     own, decibels = (
         np.stack([each.to_decibels(band) for each, band in zip(stored, some, strict=True)])
         for some in (pixels, taken.pixels)
     )
-    # What has no decibels is to come back to the last bit, and nothing is to become so.
+    has_some = np.isfinite(decibels) & taken.valid
+    there = has_some[:, *grid.places(Window(0, 0, raster.height, raster.width))]
     alone = taken.mistaken(grid)
-    has_some = (
-        np.isfinite(own) & valid & (np.isfinite(decibels) & taken.valid)[:, *grid.places(whole)]
-    )
-    if not has_some[:, alone].all():
+    # What has no decibels is to come back to the last bit, and nothing is to become so.
+    if not (np.isfinite(own) & valid & there)[:, alone].all():
         return None
-    steps = np.diff(np.flatnonzero(alone), prepend=0)
-    told = np.concatenate([steps[None], told_alone(own[:, alone])])
-    grid = replace(grid, alone=tuple(map(tuple, told.T.tolist())))
+    told = [np.diff(np.flatnonzero(alone), prepend=0), *told_alone(own[:, alone])]
+    grid = replace(grid, alone=tuple(map(tuple, np.stack(told, 1).tolist())))
     for band, each in enumerate(stored):
-        known = np.where(taken.valid[band] & taken.is_taken, decibels[band], np.float32(np.nan))
+        known = np.where(has_some[band] & taken.is_taken, decibels[band], np.float32(np.nan))
         if np.isfinite(known).any():
             taken.pixels[band][~taken.is_taken] = each.to_pixels(filled(known))[~taken.is_taken]
     taken.valid[:, ~taken.is_taken] = True

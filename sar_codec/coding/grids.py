@@ -47,7 +47,7 @@ class Grid:
     columns: Phase
     across: Side
     moved: tuple[Steps, ...] = ()
-    alone: tuple[tuple[int, ...], ...] = ()
+    alone: tuple[tuple[Constant, ...], ...] = ()
 
     def places(self, window: Window) -> tuple[Places, Places]:
         """Row and column on the grid of each pixel of a window, `(h, w)`."""
