@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 from test_container_damage import MUTATIONS, Mutation, mutated
+from test_grids import taken_from_coarser
 
 import sar_codec
 from sar_codec import conversion
@@ -22,11 +23,11 @@ from sar_codec.errors import UserError
 from sar_codec.networks import finder
 
 Weights = dict[str, Path]
-KINDS = "factorized", "interlaced", pytest.param("hyperprior", marks=pytest.mark.slow)
+KINDS = "factorized", "interlaced", "gridded", pytest.param("hyperprior", marks=pytest.mark.slow)
 
 
 class Original:
-    """A file of 2 x 2 tiles of two bands and a mask, and what it decodes to."""
+    """A file of 2 x 2 tiles of two bands and a mask, or on a grid, and what it decodes to."""
 
     def __init__(self, folder: Path, model: Path, kind: str) -> None:
         rng = np.random.default_rng(0)
@@ -34,6 +35,8 @@ class Original:
         array[:, 10:30, 50:70] = np.nan
         how: dict[str, Any] = {"max_error_db": 0.5} if kind == "interlaced" else {"quality": 6}
         valid = rng.random((66, 80)) > 0.01
+        if kind == "gridded":
+            array, valid = taken_from_coarser(150, 160, bands=2), None
         data = sar_codec.compress(array, "power", valid=valid, model=model, **how)
         self.path, self.model = folder / "x.sarc", model
         self.path.write_bytes(data)
@@ -66,8 +69,12 @@ def original(
     memory_folder: Path,
     monkeypatch: pytest.MonkeyPatch,
 ) -> Original:
-    monkeypatch.setattr(conversion, "_TILE", 64)
-    return Original(memory_folder, tiny_weights[request.param], request.param)
+    is_gridded = request.param == "gridded"
+    monkeypatch.setattr(conversion, "_TILE", 128 if is_gridded else 64)
+    model = tiny_weights["factorized" if is_gridded else request.param]
+    found = Original(memory_folder, model, request.param)
+    assert ("grid" in found.header["about"]) == is_gridded
+    return found
 
 
 COUNTS = [4, pytest.param(500, marks=pytest.mark.slow)]
