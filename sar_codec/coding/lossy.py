@@ -1,9 +1,8 @@
 """Tiles of decibels to bytes and back, by a codec network."""
 
-from collections.abc import Iterable
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import Literal, NamedTuple
 
 import numpy as np
 import torch
@@ -113,14 +112,17 @@ def _filled_up(decibels: NDArray[np.float32], ends: list[int]) -> NDArray[np.flo
     fewest bits where it repeats the last row and column. What is beyond tells of the hyper-latents
     of its surroundings alone: there the image is mirrored.
     """
-    begun = (min(end, side + -side % BLOCK) for end, side in zip(ends, decibels.shape, strict=True))
-    decibels = np.pad(decibels, _up_to(begun, decibels.shape), "edge")
-    return np.pad(decibels, _up_to(ends, decibels.shape), "symmetric")
+    sides = decibels.shape
+    begun = [min(end, side + -side % BLOCK) for end, side in zip(ends, sides, strict=True)]
+    return _up_to(ends, _up_to(begun, decibels, "edge"), "symmetric")
 
 
-def _up_to(ends: Iterable[int], shape: tuple[int, ...]) -> list[tuple[int, int]]:
-    """What to pad for sides to reach some length, if they do not yet."""
-    return [(0, max(end - side, 0)) for end, side in zip(ends, shape, strict=True)]
+def _up_to(
+    ends: list[int], decibels: NDArray[np.float32], mode: Literal["edge", "symmetric"]
+) -> NDArray[np.float32]:
+    """An image whose sides reach some length; the same one, not copied, if they do already."""
+    more = [(0, max(end - side, 0)) for end, side in zip(ends, decibels.shape, strict=True)]
+    return np.pad(decibels, more, mode) if any(end for _, end in more) else decibels
 
 
 def fast() -> AbstractContextManager[None]:
