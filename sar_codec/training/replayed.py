@@ -62,6 +62,7 @@ class Replayed(nn.Module):
             with torch.autocast(x.device.type, enabled=False):
                 passes = _Passes(self._run, x, parameters)
         except RuntimeError as error:
+            _record_nothing(x.device)
             reason = str(error).splitlines()[0]
             raise UserError(
                 f"trainer.replay=true: {type(self.model).__name__} cannot be recorded ({reason}); "
@@ -75,6 +76,12 @@ class Replayed(nn.Module):
     def _run(self, x: Tensor) -> Any:
         with self._autocast():
             return self.model(x)
+
+
+def _record_nothing(device: torch.device) -> None:
+    """A recording that failed leaves the random generator recording: one that ends, ends that."""
+    with torch.cuda.graph(torch.cuda.CUDAGraph()):
+        torch.zeros(1, device=device)
 
 
 class _Passes:
