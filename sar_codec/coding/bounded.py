@@ -10,7 +10,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from sar_codec.coding.cells import LARGEST_NUMBER, Cells, Integers
+from sar_codec.coding.cells import Cells, Integers
 from sar_codec.coding.repeats import Repeats, flag_tables, found_repeats
 from sar_codec.coding.rulers import Ruler
 from sar_codec.coding.tile_kernels import Predictions, TileKernel, fitted_to_tile
@@ -83,11 +83,11 @@ def encode(
 
     def code(which: Pass, told: Told, offered: Offered | None) -> Tensor:
         wanted, counts = which.of(wanted_all).flatten(), which.of(is_valid).flatten()
-        cells = torch.div(wanted - told.origin + step // 2, step, rounding_mode="floor")
-        found = told.origin + cells * step
+        cells = ruler.cells_of(wanted, told.origin)
+        found = ruler.numbers_of(cells, told.origin)
         if offered is not None:
             is_offered = counts & (offered.likelihood > 0)
-            repeated = ((wanted - offered.numbers).abs() <= step // 2) & is_offered
+            repeated = ruler.are_near(wanted, offered.numbers) & is_offered
             likelihood = offered.likelihood[is_offered]
             encoder.put(repeated[is_offered].long(), flag_tables(), likelihood)
             found = torch.where(repeated, offered.numbers, found)
@@ -98,7 +98,6 @@ def encode(
             encoder.put_bits(coded & ((1 << told.low_bits) - 1), told.low_bits)
         return found
 
-    step = ruler.step
     with torch.no_grad(), torch.autocast("cpu", enabled=False):
         decoded = _coded(is_valid, first, nominal, ruler, model, repeats, choose, code).numpy()
     follows = fits * _KERNELS + sum(_REPEATS[each.direction] for each in repeats)
@@ -117,7 +116,7 @@ def decode(data: bytes, valid: NDArray[np.bool_], rule: Cells, model: Interlaced
     check, first, nominal, follows = _HEAD.unpack(reader.take(_HEAD.size))
     if not valid.any():
         return np.zeros(valid.shape, np.int64)
-    is_valid = torch.from_numpy(valid)
+    is_valid, ruler = torch.from_numpy(valid), rule.ruler
     repeats = [
         Repeats.of_bytes(direction, reader.take(Repeats.SIZE))
         for direction, flag in _REPEATS.items()
@@ -142,10 +141,9 @@ def decode(data: bytes, valid: NDArray[np.bool_], rule: Cells, model: Interlaced
         cells = (decoder.take(model.tables, told.table) + told.base) << told.low_bits
         if told.low_bits.any():
             cells += decoder.take_bits(told.low_bits)
-        coded = (told.origin + cells * ruler.step).clamp_(-LARGEST_NUMBER, LARGEST_NUMBER)
+        coded = ruler.numbers_of(cells, told.origin)
         return coded if counts.all() else found.masked_scatter_(counts, coded)
 
-    ruler = rule.ruler
     with torch.no_grad(), torch.autocast("cpu", enabled=False):
         decoded = _coded(is_valid, first, nominal, ruler, model, repeats, choose, code)
     numbers: Integers = decoded.numpy()
@@ -191,7 +189,7 @@ def _coded(
             offered = _offered(numbers, likely, [each.direction for each in repeats], which)
         found = code(which, told, offered)
         if not all_valid:
-            predicted = told.origin + told.cell * ruler.step
+            predicted = ruler.numbers_of(told.cell, told.origin)
             found = torch.where(which.of(valid).flatten(), found, predicted)
         found = found.reshape(len(surroundings.rows), surroundings.columns)
         which.of(numbers).copy_(found)

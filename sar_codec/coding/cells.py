@@ -6,9 +6,11 @@ from fractions import Fraction
 from functools import cached_property
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
 
-from sar_codec.coding.rulers import STEPS_A_DB, EvenRuler, Ruler, UnevenRuler
+from sar_codec.coding.integer_ruler import IntegerRuler
+from sar_codec.coding.rulers import LARGEST_NUMBER, STEPS_A_DB, EvenRuler, Ruler, WholeRuler
 from sar_codec.data.scaling import DECIBELS_PER_DECADE, Quantity
 from sar_codec.errors import UserError
 
@@ -23,7 +25,6 @@ _MARGIN_DB = {"power": 2.0**-17, "amplitude": 2.0**-17, "db": 2.0**-13}
 _LARGEST_DB = 512
 _INTEGERS = ("uint8", "uint16", "int16")
 _FLOATS = ("float32", "float64")
-LARGEST_NUMBER = 2**30
 # Digits of what is computed exactly.
 _DIGITS = decimal.Context(prec=60)
 
@@ -33,12 +34,11 @@ class Cells:
     """A rule that makes numbers of pixels, and cells of these, each near one value of its own.
 
     Numbers of floating point data are decibels in units of 2^-20. Their cells have one width, a
-    hair below twice the error, and lie anywhere; what is decoded is written as float32. Integers
-    have cells of integers, which are numbered: from its first member, a cell's value is the largest
-    integer near enough, and its end the largest near enough to that. 0 is a cell of its own, and
-    without any error so is each integer.
+    hair below twice the error, and what is decoded is written as float32. Integers are their own
+    numbers; their cells are of integers that are near enough, or of one each where nothing may be
+    off. Both lie around what is told of a pixel.
 
-    Values, and which integers are in a cell, are the same on every machine. `dataclasses.asdict`
+    Values, and which integers are near enough, are the same on every machine. `dataclasses.asdict`
     gives what a file needs of a rule.
 
     Args:
@@ -94,7 +94,7 @@ class Cells:
             raise UserError(f"pixels of {pixels.dtype}: expected {self.dtype}; convert them")
         if self.is_integer:
             self._check(valid, pixels.astype(np.int64) < 0, "negative")
-            return np.where(valid, self._cell_of[np.where(valid, pixels, 0)], 0)
+            return np.where(valid, pixels, 0).astype(np.int64)
         values = np.where(valid, pixels, 1).astype(np.float64)
         if self.quantity == "db":
             self._check(valid, ~(np.abs(values) <= _LARGEST_DB), f"not within {_LARGEST_DB} dB")
@@ -107,10 +107,16 @@ class Cells:
         numbers = np.round(decibels * STEPS_A_DB).astype(np.int64)
         return np.where(valid, numbers, 0)
 
+    def are_near(self, integers: NDArray[np.generic], value: int) -> NDArray[np.bool_]:
+        """Which integers might be decoded as a value."""
+        of = torch.from_numpy(np.clip(integers.astype(np.int64), 0, self._largest))
+        near: NDArray[np.bool_] = self.ruler.are_near(of, torch.tensor(max(value, 0))).numpy()
+        return near & (value >= 0)
+
     def to_pixels(self, numbers: Integers) -> NDArray[np.generic]:
         """The values of numbers: of the data's type if integers, else float32."""
         if self.is_integer:
-            return self._value_of[np.clip(numbers, 0, len(self._value_of) - 1)].astype(self.dtype)
+            return np.clip(numbers, 0, self._largest).astype(self.dtype)
         return self._values(np.clip(numbers, -LARGEST_NUMBER, LARGEST_NUMBER))
 
     @cached_property
@@ -119,32 +125,17 @@ class Cells:
         if not self.is_integer:
             margin = Fraction(_MARGIN_DB[self.quantity])
             return EvenRuler(int((2 * Fraction(self.max_error_db) - margin) * STEPS_A_DB))
-        return UnevenRuler(self._value_of, DECIBELS_PER_DECADE[self.quantity])
-
-    @cached_property
-    def _value_of(self) -> Integers:
-        return self._greedy[0]
-
-    @cached_property
-    def _cell_of(self) -> Integers:
-        """The cell of each integer from 0 on."""
-        ends = self._greedy[1]
-        return np.searchsorted(ends, np.arange(ends[-1] + 1))
-
-    @cached_property
-    def _greedy(self) -> tuple[Integers, Integers]:
-        """The value and the last member of each cell."""
-        largest = int(np.iinfo(self.dtype).max)
+        decade = DECIBELS_PER_DECADE[self.quantity]
         if self.max_error_db == 0:
-            return np.arange(largest + 1), np.arange(largest + 1)
+            return WholeRuler(self._largest, decade)
         # 10^(error / 20), rounded down, times 2^64: what it takes for near enough is so.
-        exponent = Fraction(self.max_error_db) / int(DECIBELS_PER_DECADE[self.quantity])
+        exponent = Fraction(self.max_error_db) / int(decade)
         ratio = int(_power_of_ten(exponent, decimal.ROUND_FLOOR) * 2**64)
-        values, ends = [0], [0]
-        while ends[-1] < largest:
-            values.append(min((ends[-1] + 1) * ratio >> 64, largest))
-            ends.append(min(values[-1] * ratio >> 64, largest))
-        return np.array(values), np.array(ends)
+        return IntegerRuler(self._largest, decade, ratio)
+
+    @property
+    def _largest(self) -> int:
+        return int(np.iinfo(self.dtype).max)
 
     def _values(self, numbers: Integers) -> NDArray[np.float32]:
         decibels = numbers * (1 / STEPS_A_DB)

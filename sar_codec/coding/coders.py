@@ -101,10 +101,9 @@ class BoundedCoder:
     ) -> tuple[Part, int]:
         stored = header.stored(band)
         is_coded = valid & np.isfinite(stored.to_decibels(pixels))
-        if self.cells.is_integer and stored.nodata is not None:
-            # Of a cell whose value is nodata, pixels would become so.
-            numbers = self.cells.to_numbers(pixels, is_coded)
-            is_coded = is_coded & ~stored.is_nodata(self.cells.to_pixels(numbers))
+        if self.cells.is_integer and stored.nodata_pixel is not None:
+            # They might be decoded as that.
+            is_coded = is_coded & ~self.cells.are_near(pixels, int(stored.nodata_pixel))
         exceptions = pack_exceptions(pixels, is_coded)
         if not is_coded.any():
             return Part(Method.NOTHING, exceptions, b"", b""), 0

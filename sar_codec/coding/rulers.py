@@ -12,22 +12,13 @@ UNIT = 32
 PLACES = 16
 _FINE = 4096  # likewise, while widths are computed
 _FARTHEST = 2**17
+LARGEST_NUMBER = 2**30  # of what is decoded
 STEPS_A_DB = 2**20  # of floating point pixels' numbers
 _STEPS_A_UNIT = STEPS_A_DB // UNIT
 
 
 class Ruler(Protocol):
-    """Numbers, and cells of them, on a scale of decibels.
-
-    Pixels are taken for the middle of the cell that they are in.
-
-    Attributes:
-        step: how many numbers wide cells are.
-        is_laid_around_mean: whether cells lie anywhere, and what is told is in the middle of one.
-    """
-
-    step: int
-    is_laid_around_mean: bool
+    """Numbers of pixels on a scale of decibels, and cells of them."""
 
     def decibels(self, numbers: Tensor) -> Tensor:
         """Where numbers, int64, lie: float32, integers in units of 1/32 dB."""
@@ -39,12 +30,21 @@ class Ruler(Protocol):
             decibels: float32, integers in units of 1/32 dB.
 
         Returns:
-            The number in the middle of cell 0, and where the decibels lie in units of 1/16 cell
-            from there: int64.
+            The number that is cell 0's value, their origin, and where the decibels lie in units of
+            1/16 cell from that cell's middle: int64.
         """
 
     def log_widths(self, decibels: Tensor) -> Tensor:
         """Binary logarithm of the cells' width in dB there: float32, integers in units of 1/32."""
+
+    def cells_of(self, numbers: Tensor, origins: Tensor) -> Tensor:
+        """Which cells numbers are in, int64, of those with such origins."""
+
+    def numbers_of(self, cells: Tensor, origins: Tensor) -> Tensor:
+        """The values of cells: what is decoded. Of cells beyond all, anything."""
+
+    def are_near(self, numbers: Tensor, others: Tensor) -> Tensor:
+        """Whether numbers may stand for the others."""
 
 
 class EvenRuler:
@@ -57,11 +57,9 @@ class EvenRuler:
         step: width of cells.
     """
 
-    is_laid_around_mean = True
-
     def __init__(self, step: int) -> None:
         self.step = step
-        self._log_width = _log_ratio(step, STEPS_A_DB)
+        self._log_width = log_ratio(step, STEPS_A_DB)
 
     def decibels(self, numbers: Tensor) -> Tensor:
         # Products of float64 are the same everywhere.
@@ -69,32 +67,37 @@ class EvenRuler:
         return units.round().clamp(-_FARTHEST, _FARTHEST).float()
 
     def laid(self, decibels: Tensor) -> tuple[Tensor, Tensor]:
-        origin = decibels.long() * _STEPS_A_UNIT
-        return origin, torch.zeros_like(origin)
+        origins = decibels.long() * _STEPS_A_UNIT
+        return origins, torch.zeros_like(origins)
 
     def log_widths(self, decibels: Tensor) -> Tensor:
         return torch.full_like(decibels, self._log_width, dtype=torch.float32)
 
+    def cells_of(self, numbers: Tensor, origins: Tensor) -> Tensor:
+        return torch.div(numbers - origins + self.step // 2, self.step, rounding_mode="floor")
 
-class UnevenRuler:
-    """Cells of integers, which are numbered.
+    def numbers_of(self, cells: Tensor, origins: Tensor) -> Tensor:
+        return (origins + cells * self.step).clamp_(-LARGEST_NUMBER, LARGEST_NUMBER)
+
+    def are_near(self, numbers: Tensor, others: Tensor) -> Tensor:
+        return (numbers - others).abs() <= self.step // 2
+
+
+class WholeRuler:
+    """Integers, each a cell of its own, of which nothing is lost.
 
     Args:
-        values: of the cells, ascending from 0, which is taken for 1/2.
+        largest: integer; 0 is taken for 1/2.
         decade: decibels of a factor of ten.
     """
 
-    step = 1
-    is_laid_around_mean = False
-
-    def __init__(self, values: NDArray[np.int64], decade: float) -> None:
-        # None of these is so near to a half that a logarithm's last bits matter: a test sees to it.
-        middles = np.round(decade * UNIT * np.log10(np.maximum(values, 0.5))).astype(np.int64)
+    def __init__(self, largest: int, decade: float) -> None:
+        middles = decibels_of_integers(largest, decade)
         self._lowest = int(middles[0])
         decibels = np.arange(middles[0], middles[-1] + 1)
         after = np.searchsorted(middles, decibels, "left")
         before = np.searchsorted(middles, decibels, "right") - 1
-        # Of several cells there, the middle one; between two, in proportion.
+        # Of several integers there, the middle one; between two, in proportion.
         gap = np.maximum(middles[after] - middles[before], 1)
         part = _FINE * (decibels - middles[before]) // gap
         fine = np.where(after > before, _FINE * before + part, _FINE // 2 * (after + before))
@@ -104,7 +107,7 @@ class UnevenRuler:
         ends = np.clip(decibels + np.array([[-UNIT // 2], [UNIT // 2]]), *middles[[0, -1]])
         spans, passed = np.diff(ends, axis=0)[0], np.diff(fine[ends - middles[0]], axis=0)[0]
         widths = [
-            _log_ratio(_FINE * int(span), UNIT * int(cells))
+            log_ratio(_FINE * int(span), UNIT * int(cells))
             for span, cells in zip(spans, passed, strict=True)
         ]
         self._log_widths = torch.tensor(widths, dtype=torch.float32)
@@ -119,11 +122,27 @@ class UnevenRuler:
     def log_widths(self, decibels: Tensor) -> Tensor:
         return self._log_widths[self._index(decibels)]
 
+    def cells_of(self, numbers: Tensor, origins: Tensor) -> Tensor:
+        return numbers - origins
+
+    def numbers_of(self, cells: Tensor, origins: Tensor) -> Tensor:
+        return (origins + cells).clamp_(-LARGEST_NUMBER, LARGEST_NUMBER)
+
+    def are_near(self, numbers: Tensor, others: Tensor) -> Tensor:
+        return numbers == others
+
     def _index(self, decibels: Tensor) -> Tensor:
         return (decibels - self._lowest).clamp(0, len(self._places) - 1).long()
 
 
-def _log_ratio(a: int, b: int) -> int:
+def decibels_of_integers(largest: int, decade: float) -> NDArray[np.int64]:
+    """Where integers from 0, which is taken for 1/2, lie: in units of 1/32 dB."""
+    # None of these is so near to a half that a logarithm's last bits matter: a test sees to it.
+    values = np.maximum(np.arange(largest + 1), 0.5)
+    return np.round(decade * UNIT * np.log10(values)).astype(np.int64)
+
+
+def log_ratio(a: int, b: int) -> int:
     """Binary logarithm of a / b in units of 1/32, rounded down; exactly."""
     numerator, denominator = max(a, 1) ** UNIT, max(b, 1) ** UNIT
     power = numerator.bit_length() - denominator.bit_length()

@@ -7,7 +7,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from sar_codec.coding.rulers import UNIT, Ruler
+from sar_codec.coding.rulers import PLACES, UNIT, Ruler
 from sar_codec.entropy.coding import SymbolDecoder, SymbolEncoder
 from sar_codec.entropy.gaussian import SCALES, gaussian_bits, gaussian_tables, scale_of
 from sar_codec.entropy.skewed import skewed_bits
@@ -134,9 +134,10 @@ def _widening(predictions: Predictions, kernel: TileKernel, values: Tensor) -> i
         return 0
     log_width = predictions.ruler.log_widths(mean)
     width = UNIT * torch.exp2(log_width / UNIT)
-    off, log_scale, skew = ((wanted - mean) / width)[counts], log_scale[counts], skew[counts] / UNIT
-    if predictions.ruler.is_laid_around_mean:
-        off = off.round()
+    # Off the mean by whole cells, and by what it is off the middle of its own.
+    off = predictions.ruler.laid(mean)[1] / PLACES
+    off = (((wanted - mean) / width + off).round() - off)[counts]
+    log_scale, skew = log_scale[counts], skew[counts] / UNIT
     bits = []
     for widening in _WIDENINGS:
         scale = torch.exp2((log_scale + widening - log_width[counts]) / UNIT)

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from sar_codec.coding.cells import Cells
-from sar_codec.coding.rulers import STEPS_A_DB
+from sar_codec.coding.rulers import STEPS_A_DB, EvenRuler
 from sar_codec.evaluation import tiff
 from sar_codec.evaluation.codecs import Mode
 from sar_codec.evaluation.integers import LosslessCoder
@@ -136,4 +136,6 @@ def lerc_zstd() -> FloatCodec:
 
 
 def _step_db(bound_db: float) -> float:
-    return Cells("float32", "db", bound_db).ruler.step / STEPS_A_DB
+    ruler = Cells("float32", "db", bound_db).ruler
+    assert isinstance(ruler, EvenRuler)
+    return ruler.step / STEPS_A_DB

@@ -6,12 +6,12 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import torch
-from torch.profiler import ProfilerActivity, profile, schedule, tensorboard_trace_handler
+from torch.profiler import ProfilerActivity, profile, tensorboard_trace_handler
 
 log = logging.getLogger(__name__)
 
 # The first steps allocate, choose algorithms and compile.
-WAIT, WARM_UP, TRACED = 1, 1, 3
+WAIT, TRACED = 2, 3
 SHOWN = 10  # operations in the log
 
 
@@ -23,33 +23,40 @@ def profiled(run_dir: Path, device: torch.device) -> Iterator[Callable[[], None]
         A function to call after each step.
     """
     folder = run_dir / "profile"
-    write = tensorboard_trace_handler(str(folder))
     activities = [ProfilerActivity.CPU]
     # Also of a training on the CPU: beside a GPU, torch 2.11 crashes where only that is traced
     # (https://github.com/pytorch/pytorch/pull/186036).
     if torch.cuda.is_available():
         activities.append(ProfilerActivity.CUDA)
+    # Not by its schedule: that starts a trace even at the end of a run too short for one, where
+    # torch 2.11 crashes beside a GPU.
+    trace = profile(activities=activities, record_shapes=True)
     steps = 0
 
-    def ready(trace: profile) -> None:
+    def step() -> None:
+        nonlocal steps
+        steps += 1
+        if steps == WAIT:
+            trace.start()
+        elif steps == WAIT + TRACED:
+            end()
+
+    def end() -> None:
+        trace.stop()
+        if steps == WAIT:
+            return
         try:
-            write(trace)
+            tensorboard_trace_handler(str(folder))(trace)
         except (OSError, RuntimeError) as error:
             log.warning("%s: the trace cannot be written (%s)", folder, error)
         by = "self_cuda_time_total" if device.type == "cuda" else "self_cpu_time_total"
         table = trace.key_averages().table(sort_by=by, row_limit=SHOWN, max_name_column_width=40)
-        log.info("Traced %d steps into %s:\n%s", steps - WAIT - WARM_UP, folder, table)
+        log.info("Traced %d steps into %s:\n%s", steps - WAIT, folder, table)
 
-    plan = schedule(wait=WAIT, warmup=WARM_UP, active=TRACED, repeat=1)
-    trace = profile(activities=activities, schedule=plan, on_trace_ready=ready, record_shapes=True)
-
-    def step() -> None:
-        nonlocal steps
-        if steps < WAIT + WARM_UP + TRACED:
-            steps += 1
-            trace.step()
-
-    with trace:
+    try:
         yield step
-    if steps <= WAIT + WARM_UP:
-        log.warning("Nothing was traced: it takes more than %d steps", WAIT + WARM_UP)
+    finally:
+        if WAIT <= steps < WAIT + TRACED:
+            end()
+    if steps <= WAIT:
+        log.warning("Nothing was traced: it takes more than %d steps", WAIT)

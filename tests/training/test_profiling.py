@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from sar_codec.training.profiling import TRACED, WAIT, WARM_UP, profiled
+from sar_codec.training.profiling import TRACED, WAIT, profiled
 
 CPU = torch.device("cpu")
 
@@ -19,7 +19,7 @@ def work(run_dir: Path, steps: int) -> list[Path]:
     return sorted((run_dir / "profile").glob("*.pt.trace.json"))
 
 
-@pytest.mark.parametrize("steps", [WAIT + WARM_UP + 1, WAIT + WARM_UP + TRACED, 20])
+@pytest.mark.parametrize("steps", [WAIT + 1, WAIT + TRACED, 20])
 def test_steps_after_the_first_are_traced(
     tmp_path: Path, steps: int, caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -28,13 +28,16 @@ def test_steps_after_the_first_are_traced(
     (path,) = work(tmp_path, steps)
     events = json.loads(path.read_text())["traceEvents"]  # what Perfetto reads
     products = [each for each in events if each.get("name") == "aten::mm"]
-    assert len(products) == min(steps - WAIT - WARM_UP, TRACED)
+    assert len(products) == min(steps - WAIT, TRACED)
     assert f"Traced {len(products)} steps into {tmp_path / 'profile'}" in caplog.text
     assert "aten::mm" in caplog.text
 
 
-def test_too_few_steps_are_told(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
-    assert work(tmp_path, WAIT) == []
+@pytest.mark.parametrize("steps", [0, 1, WAIT])
+def test_too_few_steps_are_told(
+    tmp_path: Path, steps: int, caplog: pytest.LogCaptureFixture
+) -> None:
+    assert work(tmp_path, steps) == []
     assert "Nothing was traced: it takes more than 2 steps" in caplog.text
 
 
