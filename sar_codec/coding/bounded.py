@@ -10,7 +10,8 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from sar_codec.coding.cells import Cells, Integers
+from sar_codec.coding.cells import Cells
+from sar_codec.coding.integer_ruler import Integers
 from sar_codec.coding.repeats import Repeats, flag_tables, found_repeats
 from sar_codec.coding.rulers import Ruler
 from sar_codec.coding.tile_kernels import Predictions, TileKernel, fitted_to_tile

@@ -9,12 +9,10 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from sar_codec.coding.integer_ruler import IntegerRuler
+from sar_codec.coding.integer_ruler import IntegerRuler, Integers
 from sar_codec.coding.rulers import LARGEST_NUMBER, STEPS_A_DB, EvenRuler, Ruler, WholeRuler
 from sar_codec.data.scaling import DECIBELS_PER_DECADE, Quantity
 from sar_codec.errors import UserError
-
-Integers = NDArray[np.int64]
 
 LEAST_ERROR_DB = 0.001
 LARGEST_ERROR_DB = 20.0

@@ -1,13 +1,14 @@
 """Cells of integers that lie around what is told, as wide as a maximum error allows."""
 
-from collections.abc import Callable
-
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
 from sar_codec.coding.rulers import PLACES, UNIT, decibels_of_integers, log_ratio
+from sar_codec.entropy.compiled import compiled
+
+Integers = NDArray[np.int64]
 
 _FINE = 4096  # parts of a unit
 
@@ -32,10 +33,11 @@ class IntegerRuler:
         highest = np.array([min(each * ratio >> 64, largest) for each in every.tolist()])
         lowest = np.searchsorted(highest, every)
         self._largest = largest
-        self._highest, self._lowest = torch.from_numpy(highest), torch.from_numpy(lowest)
-        # Where a cell ends, the next one does; and the next but one, but three ...
-        self._ends = _in_strides(highest[highest[np.minimum(every + 1, largest)]])
-        self._begins = _in_strides(lowest[lowest[np.maximum(every - 1, 0)]])
+        self._highest = torch.from_numpy(highest)
+        # Where a cell ends, the next one does, and where it begins, the one before.
+        ends = _in_strides(highest[highest[np.minimum(every + 1, largest)]])
+        begins = _in_strides(lowest[lowest[np.maximum(every - 1, 0)]])
+        self._tables = lowest, highest, begins, ends
         self._middles = torch.from_numpy(decibels_of_integers(largest, decade))
         self._least = int(self._middles[0])
         origins, places, log_widths = _laid_for_each(largest, decade, highest, lowest)
@@ -53,22 +55,10 @@ class IntegerRuler:
         return self._log_widths[self._index(decibels)]
 
     def cells_of(self, numbers: Tensor, origins: Tensor) -> Tensor:
-        cells = torch.zeros_like(numbers)
-        above, below = numbers > self._highest[origins], numbers < self._lowest[origins]
-        of, wanted = self._highest[origins[above]], numbers[above]
-        cells[above] = 1 + _strides(self._ends, of, lambda end: end < wanted)
-        of, wanted = self._lowest[origins[below]], numbers[below]
-        cells[below] = -1 - _strides(self._begins, of, lambda begin: begin > wanted)
-        return cells
+        return torch.from_numpy(_cells_of(numbers.numpy(), origins.numpy(), *self._tables))
 
     def numbers_of(self, cells: Tensor, origins: Tensor) -> Tensor:
-        numbers = origins.clone()
-        above, below = cells > 0, cells < 0
-        end = _after(self._ends, self._highest[origins[above]], cells[above] - 1)
-        numbers[above] = self._highest[(end + 1).clamp_max_(self._largest)]
-        begin = _after(self._begins, self._lowest[origins[below]], -1 - cells[below])
-        numbers[below] = self._lowest[(begin - 1).clamp_min_(0)]
-        return numbers
+        return torch.from_numpy(_numbers_of(cells.numpy(), origins.numpy(), *self._tables))
 
     def are_near(self, numbers: Tensor, others: Tensor) -> Tensor:
         return torch.maximum(numbers, others) <= self._highest[torch.minimum(numbers, others)]
@@ -77,36 +67,73 @@ class IntegerRuler:
         return (decibels - self._least).clamp(0, len(self._origins) - 1).long()
 
 
-def _in_strides(step: NDArray[np.int64]) -> list[Tensor]:
-    """Where 1, 2, 4, 8 ... steps lead to, until none leads on."""
+def _in_strides(step: Integers) -> Integers:
+    """Where 1, 2, 4, 8 ... steps lead to from each integer, until none leads on."""
     strides = [step]
     while not np.array_equal(twice := strides[-1][strides[-1]], strides[-1]):
         strides.append(twice)
-    return [torch.from_numpy(each) for each in strides]
+    return np.stack(strides)
 
 
-def _strides(strides: list[Tensor], of: Tensor, goes_on: Callable[[Tensor], Tensor]) -> Tensor:
-    """How many steps can be gone before it is too far."""
-    count = torch.zeros_like(of)
-    for power, stride in reversed(list(enumerate(strides))):
-        after = stride[of]
-        is_on = goes_on(after)
-        of = torch.where(is_on, after, of)
-        count += is_on.long() << power
-    return count
+@compiled
+def _cells_of(
+    numbers: Integers,
+    origins: Integers,
+    lowest: Integers,
+    highest: Integers,
+    begins: Integers,
+    ends: Integers,
+) -> Integers:
+    cells = np.zeros(len(numbers), np.int64)
+    for index, (number, origin) in enumerate(zip(numbers, origins)):  # noqa: B905
+        if number > highest[origin]:
+            cells[index] = 1
+            end = highest[origin]
+            for power in range(len(ends) - 1, -1, -1):
+                if ends[power, end] < number:
+                    end = ends[power, end]
+                    cells[index] += 1 << power
+        elif number < lowest[origin]:
+            cells[index] = -1
+            begin = lowest[origin]
+            for power in range(len(begins) - 1, -1, -1):
+                if begins[power, begin] > number:
+                    begin = begins[power, begin]
+                    cells[index] -= 1 << power
+    return cells
 
 
-def _after(strides: list[Tensor], of: Tensor, count: Tensor) -> Tensor:
-    """Where so many steps lead to."""
-    count = count.clamp_max(2 ** len(strides) - 1)
-    for power, stride in enumerate(strides):
-        of = torch.where((count >> power & 1).bool(), stride[of], of)
-    return of
+@compiled
+def _numbers_of(
+    cells: Integers,
+    origins: Integers,
+    lowest: Integers,
+    highest: Integers,
+    begins: Integers,
+    ends: Integers,
+) -> Integers:
+    numbers = origins.copy()
+    for index, (cell, origin) in enumerate(zip(cells, origins)):  # noqa: B905
+        if cell > 0:
+            steps = min(cell - 1, (1 << len(ends)) - 1)
+            end = highest[origin]
+            for power in range(len(ends)):
+                if steps >> power & 1:
+                    end = ends[power, end]
+            numbers[index] = highest[min(end + 1, len(highest) - 1)]
+        elif cell < 0:
+            steps = min(-1 - cell, (1 << len(begins)) - 1)
+            begin = lowest[origin]
+            for power in range(len(begins)):
+                if steps >> power & 1:
+                    begin = begins[power, begin]
+            numbers[index] = lowest[max(begin - 1, 0)]
+    return numbers
 
 
 def _laid_for_each(
-    largest: int, decade: float, highest: NDArray[np.int64], lowest: NDArray[np.int64]
-) -> tuple[NDArray[np.int64], NDArray[np.int64], Tensor]:
+    largest: int, decade: float, highest: Integers, lowest: Integers
+) -> tuple[Integers, Integers, Tensor]:
     """Cell 0 of each unit of decibels from 0's on: its value, the place in it, its log width."""
     # None of these is so near to a half that a logarithm's last bits matter: a test sees to it.
     values, edges = (
