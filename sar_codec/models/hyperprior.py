@@ -23,7 +23,7 @@ from sar_codec.entropy.tables import LARGEST_SYMBOL
 from sar_codec.errors import UserError
 from sar_codec.models.autoencoder import BLOCK
 from sar_codec.models.codec import Codec, Put, decoded, encoded, estimated, with_gradient_of
-from sar_codec.models.transform import LEVELS, in_steps, untrained_scales
+from sar_codec.models.transform import LEVELS, in_steps, shifted, untrained_scales
 
 Width = Annotated[int, Ge(1), Le(4096)]
 
@@ -189,9 +189,10 @@ class HyperAnalysis(nn.Module):
 
     def forward(self, y: Tensor, level: Tensor) -> Tensor:
         # Latents are up to a hundred times as large at the last level as at the first.
-        size = _as_multiplied((1 + y.abs()).log())  # log1p takes ten times as long
+        # In place, as new memory takes as long again; log1p takes ten times as long.
+        size = _as_multiplied(y.abs().add_(1).log_())
         inside = self.enter(torch.cat([size, size.copysign(y.to(size.dtype))], 1))
-        inside = functional.gelu(inside + between_levels(self.levels, level))
+        inside = functional.gelu(shifted(inside, between_levels(self.levels, level)))
         return self.leave(functional.gelu(self.halve(inside)))
 
 

@@ -54,7 +54,7 @@ class Analysis(nn.Module):
     def forward(self, x: Tensor, level: Tensor) -> Tensor:
         centred = x - 0.5
         inside = self.enter(in_blocks(centred, _BAND))
-        inside = self.halve(self.blocks(_shifted(inside, between_levels(self.levels, level))))
+        inside = self.halve(self.blocks(shifted(inside, between_levels(self.levels, level))))
         blocks = in_blocks(centred, BLOCK)
         return self.linear(blocks) + self.leave(functional.gelu(inside))
 
@@ -79,12 +79,12 @@ class Synthesis(nn.Module):
         nn.init.normal_(self.leave.weight, std=1e-3)
 
     def forward(self, y: Tensor, level: Tensor) -> Tensor:
-        inside = _shifted(self.enter(y), between_levels(self.levels, level))
+        inside = shifted(self.enter(y), between_levels(self.levels, level))
         inside = self.leave(self.blocks(functional.pixel_shuffle(inside, 2)))
         return out_of_blocks(self.linear(y), BLOCK) + out_of_blocks(inside, _BAND) + 0.5
 
 
-def _shifted(x: Tensor, bias: Tensor) -> Tensor:
+def shifted(x: Tensor, bias: Tensor) -> Tensor:
     """The sum; without gradients of the type of `x`, as half the memory takes half the time."""
     return x + bias if torch.is_grad_enabled() else x.add_(bias.to(x.dtype))
 
