@@ -55,6 +55,25 @@ def test_every_file_in_conf_composes_and_builds(choice: str, tmp_path: Path) -> 
     assert trainer.optimizer is optimizer
 
 
+def test_splits_divide_the_same_scenes_and_hold_out_other_places() -> None:
+    splits = ("sentinel1", "sentinel1_second", "sentinel1_third")
+    held_out = []
+    for split in splits:
+        # Beside experiments, which have a split of their own.
+        trained = composed("experiment=sentinel1_codec", f"data={split}")["data"]
+        evaluated = composed("experiment=sentinel1_evaluation", f"data={split}", name="evaluate")
+        assert trained["sources"] == evaluated["data"]["sources"]
+        assert trained["patch_size"] == 192  # the experiment's
+        held_out.append({each["root"] for each in trained["sources"] if each.get("val")})
+        scenes = [{**each, "val": None} for each in trained["sources"]]
+        if split == "sentinel1":
+            expected = scenes
+        assert sorted(scenes, key=str) == sorted(expected, key=str)
+    assert len(set.union(*held_out)) == sum(map(len, held_out))
+    sigma0 = {each["root"] for each in expected if each["root"].startswith("s1sigma0")}
+    assert sigma0 <= set.union(*held_out)
+
+
 @pytest.mark.parametrize("choice", EVALUATIONS)
 def test_every_evaluation_composes_of_codecs_that_there_are(choice: str) -> None:
     wanted = top_level(composed(choice, name="evaluate"), Evaluation)
@@ -68,7 +87,8 @@ def test_every_folder_of_conf_is_a_group_or_hydras() -> None:
     assert {path.name for path in CONF_DIR.iterdir() if path.is_dir()} == {*GROUPS, "hydra"}
 
 
-DEFAULTS = [each for each in CHOICES if not each.startswith(("experiment=", "trainer=smoke"))]
+CHOSEN = "experiment=", "trainer=smoke", "data=sentinel1"
+DEFAULTS = [each for each in CHOICES if not each.startswith(CHOSEN)]
 
 
 @pytest.mark.parametrize("choice", DEFAULTS)
