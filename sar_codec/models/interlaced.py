@@ -76,8 +76,8 @@ class Interlaced(nn.Module):
         16 to 40 known around -- less a prediction by a kernel -- 3 integer layers -- mean, scale,
                                                                                       skew
 
-    Cells of decibels lie around the mean, so that most pixels are in one where cells are wide;
-    those of integers are what they are. The kernel is fitted to each image and pass, and sent
+    Cells lie around the mean, so that most pixels are in one where cells are wide; in training,
+    each integer is a cell of its own. The kernel is fitted to each image and pass, and sent
     along: how speckle is correlated depends on the product's resampling, and it saves 3 %. Each
     kind of pass has a network of its own, for the finest grid, the next one, and all others.
 
