@@ -124,7 +124,8 @@ def _verify(given: argparse.Namespace) -> int:
             lambda _, error: damage.append(str(error)),
         )
     if not damage:
-        _say(f"{given.input}: all {count} tiles decode to what was coded")
+        they = "its tile decodes" if count == 1 else f"all {count} tiles decode"
+        _say(f"{given.input}: {they} to what was coded")
     return _tell(damage, "cannot be decoded")
 
 

@@ -289,7 +289,7 @@ def _choose(
                 "--max-error-db: the raster's bands have a scale or an offset, which this cannot "
                 "bound; use --quality, or store the values themselves"
             )
-        cells = Cells(raster.dtype, quantity, wanted.max_error_db)
+        cells = Cells.of(stored[0], wanted.max_error_db)
         no_shift, tile = (0.0,) * len(bands), _tile_of(raster)
         about = About(
             quantity, "bounded", None, wanted.max_error_db, network.id, tile, no_shift, program

@@ -40,13 +40,14 @@ def in_words(found: dict[str, Any]) -> str:
     if grid := about.get("grid"):
         promise += f" on the grid of {grid['height']} x {grid['width']} that it was taken from"
     bands = [band for band in raster["bands"] if band["colour"] != "alpha"]
+    tiles = "1 tile" if found["tiles"] == 1 else f"{found['tiles']} tiles"
     names = ", ".join(band["name"] or "unnamed" for band in bands)
     lines = {
         "file": f"{found['file']}, {found['bytes']:,} bytes",
         "image": f"{raster['height']} x {raster['width']} pixels of {raster['dtype']}, "
         f"{about['quantity']}",
         "bands": f"{len(bands)} ({names})",
-        "coded": f"{promise}, {found['bits_per_pixel']:.3f} bits a pixel, {found['tiles']} tiles",
+        "coded": f"{promise}, {found['bits_per_pixel']:.3f} bits a pixel, {tiles}",
         "crs": _name_of(raster["crs"] or raster["ground_points_crs"]),
         "nodata": "none" if raster["nodata"] is None else str(raster["nodata"]),
         "model": about["model"],

@@ -6,10 +6,10 @@ from fractions import Fraction
 from functools import cached_property
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
 
 from sar_codec.coding.integer_ruler import IntegerRuler, Integers
+from sar_codec.coding.pixels import Stored
 from sar_codec.coding.rulers import LARGEST_NUMBER, STEPS_A_DB, EvenRuler, Ruler, WholeRuler
 from sar_codec.data.scaling import DECIBELS_PER_DECADE, Quantity
 from sar_codec.errors import UserError
@@ -32,9 +32,9 @@ class Cells:
     """A rule that makes numbers of pixels, and cells of these, each near one value of its own.
 
     Numbers of floating point data are decibels in units of 2^-20. Their cells have one width, a
-    hair below twice the error, and what is decoded is written as float32. Integers are their own
-    numbers; their cells are of integers that are near enough, or of one each where nothing may be
-    off. Both lie around what is told of a pixel.
+    hair below twice the error, and what is decoded is written as float32. Integers are counted,
+    without nodata, which so no pixel becomes; their cells are of integers that are near enough, or
+    of one each where nothing may be off. Both lie around what is told of a pixel.
 
     Values, and which integers are near enough, are the same on every machine. `dataclasses.asdict`
     gives what a file needs of a rule.
@@ -43,6 +43,7 @@ class Cells:
         dtype: of the data.
         quantity: of the data.
         max_error_db: what no pixel's decibels may be off by more than; 0 for integers only.
+        nodata: an integer that no pixel may become, where any may be off.
 
     Raises:
         UserError: there is no such rule.
@@ -51,6 +52,7 @@ class Cells:
     dtype: str
     quantity: Quantity
     max_error_db: float
+    nodata: int | None = None
 
     def __post_init__(self) -> None:
         if self.dtype not in (*_INTEGERS, *_FLOATS):
@@ -73,10 +75,22 @@ class Cells:
                 f"{LARGEST_ERROR_DB}, or 0 for integers"
             )
 
+    @classmethod
+    def of(cls, stored: Stored, max_error_db: float) -> "Cells":
+        """The rule for a band."""
+        nodata = None if stored.dtype.kind == "f" else stored.nodata_pixel
+        whole = None if nodata is None else int(nodata)
+        return cls(str(stored.dtype), stored.quantity, max_error_db, whole)
+
     @property
     def is_integer(self) -> bool:
         """Whether the data are integers."""
         return self.dtype in _INTEGERS
+
+    @property
+    def is_of_near_integers(self) -> bool:
+        """Whether cells are of several integers."""
+        return self.is_integer and self.max_error_db > 0
 
     def to_numbers(self, pixels: NDArray[np.generic], valid: NDArray[np.bool_]) -> Integers:
         """The number of each pixel, int64; 0 for those that are not valid.
@@ -92,7 +106,7 @@ class Cells:
             raise UserError(f"pixels of {pixels.dtype}: expected {self.dtype}; convert them")
         if self.is_integer:
             self._check(valid, pixels.astype(np.int64) < 0, "negative")
-            return np.where(valid, pixels, 0).astype(np.int64)
+            return np.where(valid, self._numbers[np.where(valid, pixels, 0)], 0)
         values = np.where(valid, pixels, 1).astype(np.float64)
         if self.quantity == "db":
             self._check(valid, ~(np.abs(values) <= _LARGEST_DB), f"not within {_LARGEST_DB} dB")
@@ -105,16 +119,10 @@ class Cells:
         numbers = np.round(decibels * STEPS_A_DB).astype(np.int64)
         return np.where(valid, numbers, 0)
 
-    def are_near(self, integers: NDArray[np.generic], value: int) -> NDArray[np.bool_]:
-        """Which integers might be decoded as a value."""
-        of = torch.from_numpy(np.clip(integers.astype(np.int64), 0, self._largest))
-        near: NDArray[np.bool_] = self.ruler.are_near(of, torch.tensor(max(value, 0))).numpy()
-        return near & (value >= 0)
-
     def to_pixels(self, numbers: Integers) -> NDArray[np.generic]:
         """The values of numbers: of the data's type if integers, else float32."""
         if self.is_integer:
-            return np.clip(numbers, 0, self._largest).astype(self.dtype)
+            return self._integers[np.clip(numbers, 0, len(self._integers) - 1)].astype(self.dtype)
         return self._values(np.clip(numbers, -LARGEST_NUMBER, LARGEST_NUMBER))
 
     @cached_property
@@ -125,15 +133,21 @@ class Cells:
             return EvenRuler(int((2 * Fraction(self.max_error_db) - margin) * STEPS_A_DB))
         decade = DECIBELS_PER_DECADE[self.quantity]
         if self.max_error_db == 0:
-            return WholeRuler(self._largest, decade)
-        # 10^(error / 20), rounded down, times 2^64: what it takes for near enough is so.
+            return WholeRuler(int(self._integers[-1]), decade)
+        # What an integer may be times another one to be near enough, rounded down, times 2^64.
         exponent = Fraction(self.max_error_db) / int(decade)
-        ratio = int(_power_of_ten(exponent, decimal.ROUND_FLOOR) * 2**64)
-        return IntegerRuler(self._largest, decade, ratio)
+        ratio = int(Fraction(_power_of_ten(exponent, decimal.ROUND_FLOOR)) * 2**64)
+        return IntegerRuler(self._integers, decade, ratio)
 
-    @property
-    def _largest(self) -> int:
-        return int(np.iinfo(self.dtype).max)
+    @cached_property
+    def _integers(self) -> Integers:
+        every = np.arange(np.iinfo(self.dtype).max + 1)
+        return every if self.max_error_db == 0 else every[every != self.nodata]
+
+    @cached_property
+    def _numbers(self) -> Integers:
+        """Of each integer from 0 on."""
+        return np.searchsorted(self._integers, np.arange(np.iinfo(self.dtype).max + 1))
 
     def _values(self, numbers: Integers) -> NDArray[np.float32]:
         decibels = numbers * (1 / STEPS_A_DB)

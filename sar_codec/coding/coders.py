@@ -101,15 +101,18 @@ class BoundedCoder:
     ) -> tuple[Part, int]:
         stored = header.stored(band)
         is_coded = valid & np.isfinite(stored.to_decibels(pixels))
-        if self.cells.is_integer and stored.nodata_pixel is not None:
-            # They might be decoded as that.
-            is_coded = is_coded & ~self.cells.are_near(pixels, int(stored.nodata_pixel))
         exceptions = pack_exceptions(pixels, is_coded)
         if not is_coded.any():
             return Part(Method.NOTHING, exceptions, b"", b""), 0
         numbers = self.cells.to_numbers(pixels, is_coded)
         data, decoded = bounded.encode(numbers, is_coded, self.cells, self.model)
-        return Part(Method.BOUNDED, exceptions, b"", data), numbers_check(decoded, is_coded)
+        part = Part(method_of(self.cells), exceptions, b"", data)
+        return part, numbers_check(decoded, is_coded)
+
+
+def method_of(cells: Cells) -> Method:
+    """How pixels are coded within a maximum error."""
+    return Method.NEAR if cells.is_of_near_integers else Method.BOUNDED
 
 
 def numbers_check(numbers: NDArray[np.int64], is_coded: NDArray[np.bool_]) -> int:

@@ -16,7 +16,7 @@ from torch import Tensor
 from sar_codec.coding import bounded
 from sar_codec.coding.about import Header, open_header
 from sar_codec.coding.cells import Cells
-from sar_codec.coding.coders import numbers_check
+from sar_codec.coding.coders import method_of, numbers_check
 from sar_codec.coding.container import Reader
 from sar_codec.coding.lossy import Network
 from sar_codec.coding.parts import Method, Part, unpack_validity
@@ -97,8 +97,7 @@ class Image:
                 )
             if about.max_error_db is not None:
                 try:
-                    dtype = self.header.raster.dtype
-                    self._cells = Cells(dtype, about.quantity, about.max_error_db)
+                    self._cells = Cells.of(self.header.stored(0), about.max_error_db)
                 except UserError as error:
                     raise UserError(f"{path}: {error}; the file is damaged") from None
         except BaseException:
@@ -255,9 +254,13 @@ class Image:
                 )
                 if part.gains:
                     gain_db(part.gains, (window.height, window.width))
-            elif part.method == Method.BOUNDED and isinstance(self._network, Bounded):
+            elif isinstance(self._network, Bounded) and part.method == method_of(self._cells):
                 decoded = bounded.decode(part.coded, is_coded, self._cells, self._network.model)
                 found = numbers_check(decoded, is_coded)
+            elif part.method == Method.BOUNDED and isinstance(self._network, Bounded):
+                raise UserError(
+                    "integers in cells that this version does not know; compress them anew"
+                )
             elif part.method != Method.NOTHING or is_coded.any():
                 raise UserError("a tile that is coded otherwise than the header says")
             if found != check:

@@ -5,7 +5,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from sar_codec.coding.rulers import PLACES, UNIT, decibels_of_integers, log_ratio
+from sar_codec.coding.rulers import PLACES, UNIT, decibels_of, log_ratio
 from sar_codec.entropy.compiled import compiled
 
 Integers = NDArray[np.int64]
@@ -23,29 +23,30 @@ class IntegerRuler:
     Which integers are near enough is told by integer arithmetic, on all machines alike.
 
     Args:
-        largest: integer.
+        integers: that there are, ascending; their places are what numbers are.
         decade: decibels of a factor of ten.
         ratio: what an integer may be times another one, times 2^64, rounded down.
     """
 
-    def __init__(self, largest: int, decade: float, ratio: int) -> None:
-        every = np.arange(largest + 1)
-        highest = np.array([min(each * ratio >> 64, largest) for each in every.tolist()])
-        lowest = np.searchsorted(highest, every)
-        self._largest = largest
+    def __init__(self, integers: Integers, decade: float, ratio: int) -> None:
+        farthest = np.array([each * ratio >> 64 for each in integers.tolist()])
+        highest = np.searchsorted(integers, farthest, "right") - 1
+        numbers = np.arange(len(integers))
+        lowest = np.searchsorted(highest, numbers)
         self._highest = torch.from_numpy(highest)
         # Where a cell ends, the next one does, and where it begins, the one before.
-        ends = _in_strides(highest[highest[np.minimum(every + 1, largest)]])
-        begins = _in_strides(lowest[lowest[np.maximum(every - 1, 0)]])
+        ends = _in_strides(highest[highest[np.minimum(numbers + 1, numbers[-1])]])
+        begins = _in_strides(lowest[lowest[np.maximum(numbers - 1, 0)]])
         self._tables = lowest, highest, begins, ends
-        self._middles = torch.from_numpy(decibels_of_integers(largest, decade))
-        self._least = int(self._middles[0])
-        origins, places, log_widths = _laid_for_each(largest, decade, highest, lowest)
-        self._origins, self._places = torch.from_numpy(origins), torch.from_numpy(places)
-        self._log_widths = log_widths
+        middles = decibels_of(integers, decade)
+        self._middles, self._least = torch.from_numpy(middles), int(middles[0])
+        told = np.arange(middles[0], middles[-1] + 1)
+        is_cut = farthest > integers[-1]
+        laid = _laid(told, integers, decade, lowest, highest, is_cut)
+        self._origins, self._places, self._log_widths = map(torch.from_numpy, laid)
 
     def decibels(self, numbers: Tensor) -> Tensor:
-        return self._middles[numbers.clamp(0, self._largest)].float()
+        return self._middles[numbers.clamp(0, len(self._middles) - 1)].float()
 
     def laid(self, decibels: Tensor) -> tuple[Tensor, Tensor]:
         index = self._index(decibels)
@@ -131,25 +132,34 @@ def _numbers_of(
     return numbers
 
 
-def _laid_for_each(
-    largest: int, decade: float, highest: Integers, lowest: Integers
-) -> tuple[Integers, Integers, Tensor]:
-    """Cell 0 of each unit of decibels from 0's on: its value, the place in it, its log width."""
+def _laid(
+    told: Integers,
+    integers: Integers,
+    decade: float,
+    lowest: Integers,
+    highest: Integers,
+    is_cut: NDArray[np.bool_],
+) -> tuple[Integers, Integers, NDArray[np.float32]]:
+    """Cell 0 where decibels are told, in units of 1/32: its value, the place in it, its log width.
+
+    A cell is as wide as if there were integers beyond the last one, and below 1: else the mean of
+    those that are saturated would lie at its edge, and half of what is likely be no cell.
+    """
     # None of these is so near to a half that a logarithm's last bits matter: a test sees to it.
-    values, edges = (
-        np.round(decade * UNIT * _FINE * np.log10(each)).astype(np.int64)
-        for each in (
-            np.maximum(np.arange(largest + 1), 0.5),
-            np.maximum(np.arange(largest + 2) - 0.5, 0.25),
-        )
+    before, values, after = (
+        np.round(decade * UNIT * _FINE * np.log10(np.maximum(each, 0.25))).astype(np.int64)
+        for each in (integers - 0.5, np.maximum(integers, 0.5), integers + 0.5)
     )
-    units = decibels_of_integers(largest, decade)
-    told = _FINE * np.arange(units[0], units[-1] + 1)
-    after = np.searchsorted(values, told).clip(1, largest)
-    origins = after - (2 * told <= values[after] + values[after - 1])
-    begins, ends = edges[lowest[origins]], edges[highest[origins] + 1]
+    told = _FINE * told
+    above = np.searchsorted(values, told).clip(1, len(integers) - 1)
+    origins = above - (2 * told <= values[above] + values[above - 1])
+    begins, ends = before[lowest[origins]], after[highest[origins]]
+    mirrored = 2 * values[origins]
+    ends = np.where(is_cut[origins], np.maximum(ends, mirrored - begins), ends)
+    is_low = integers[lowest[origins]] <= 1
+    begins = np.where(is_low, np.minimum(begins, mirrored - ends), begins)
     widths = ends - begins
     places = (PLACES * (2 * told - begins - ends) + widths) // (2 * widths)
     which, back = np.unique(widths, return_inverse=True)
-    log_widths = torch.tensor([log_ratio(int(each), UNIT * _FINE) for each in which])
-    return origins, places, log_widths[torch.from_numpy(back)].float()
+    log_widths = np.array([log_ratio(int(each), UNIT * _FINE) for each in which], np.float32)
+    return origins, places, log_widths[back]

@@ -21,8 +21,9 @@ class Method(IntEnum):
 
     NOTHING = 0  # there is no pixel to code
     NETWORK_PADDED = 1  # latents of blocks that a tile is filled up with, too; read, not written
-    BOUNDED = 2
+    BOUNDED = 2  # numbers of decibels, or integers without loss
     NETWORK = 3
+    NEAR = 4  # integers within an error
 
 
 class Part(NamedTuple):

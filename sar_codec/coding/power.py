@@ -9,7 +9,7 @@ the quarters of these have gains of their own, as long as that takes few bytes.
 
 import math
 from functools import cache, lru_cache
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 import torch
@@ -28,7 +28,7 @@ _TOLERATED_DB = 0.2  # of what lies across blocks
 _STEP_DB = 0.06
 _LARGEST = 800  # steps; where the network loses a target, its block lacks nearly all of its power
 _LARGEST_DB = np.float32(150)  # no measurement has more; products and sums stay finite
-_PATCH, _SMALL_PATCH = 8, 2  # pixels that have about the same gain; nearly exactly
+_PATCH = 8  # pixels that have about the same gain
 # A gain changes its neighbours' power too. Rounds are cheap while patches stand for their pixels.
 _COARSE_ROUNDS = 40
 _FINE_ROUNDS = 3
@@ -46,44 +46,24 @@ def pack_gains(
         room: bytes that small blocks may take more than large ones.
     """
     counts = np.isfinite(wanted)
-    aim = _patch_sums(_power(wanted, counts), _PATCH)
-    found = _Found.of(_power(decoded, counts))
-    steps = _steps(aim, found, BLOCK)
+    aim, power = _patch_sums(_power(wanted, counts)), _power(decoded, counts)
+    steps = _steps(aim, power, BLOCK)
     gains = _packed(steps, BLOCK)
-    shows = _across_db(steps, aim, found) > _TOLERATED_DB
+    shows = _across_db(steps, aim, power) > _TOLERATED_DB
     # At the tile's border nothing is around small blocks to smooth their gains, and it would show.
     shows[[0, -1]] = shows[:, [0, -1]] = False
     if shows.any():
-        small = _steps(aim, found, SMALL_BLOCK)
+        small = _steps(aim, power, SMALL_BLOCK)
         mixed = np.where(_quartered(shows, small), small, _quartered(steps, small))
-        finer = _packed(_steps(aim, found, SMALL_BLOCK, mixed), SMALL_BLOCK)
+        finer = _packed(_steps(aim, power, SMALL_BLOCK, mixed), SMALL_BLOCK)
         if len(finer) - len(gains) <= room:
             return finer
     return gains
 
 
-class _Found(NamedTuple):
-    """Power of what the decoder has, in sums of patches.
-
-    Attributes:
-        shape: in pixels.
-        small: of the smaller patches.
-        large: of the larger ones.
-    """
-
-    shape: tuple[int, ...]
-    small: NDArray[np.float32]
-    large: NDArray[np.float32]
-
-    @classmethod
-    def of(cls, power: NDArray[np.float32]) -> "_Found":
-        small = _patch_sums(power, _SMALL_PATCH)
-        return cls(power.shape, small, _patch_sums(small, _PATCH // _SMALL_PATCH))
-
-
 def _steps(
     aim: NDArray[np.float32],
-    found: _Found,
+    power: NDArray[np.float32],
     block: int,
     start: NDArray[np.float64] | None = None,
 ) -> NDArray[np.float64]:
@@ -91,24 +71,24 @@ def _steps(
 
     Args:
         aim: of the original, sums of patches.
-        found: what the decoder has.
+        power: of what the decoder has, `(h, w)`.
         block: side in pixels.
         start: steps of small blocks, of which large ones are to be made right as wholes.
     """
     whole = block if start is None else BLOCK
-    aims = _block_sums(aim, whole)
+    aims, patches = _block_sums(aim, whole), _patch_sums(power)
     steps = np.zeros(aims.shape) if start is None else start
     for _ in range(_COARSE_ROUNDS):
-        gained = _power(_gain_db(steps, found.shape, block, _PATCH))
-        gained *= found.large
+        gained = _power(_gain_db(steps, power.shape, block, _PATCH))
+        gained *= patches
         missing = _missing(aims, _block_sums(gained, whole))
         steps = steps + (missing if start is None else _quartered(missing, steps))
         if np.abs(missing).max() < _CLOSE:
             break
     for _ in range(_FINE_ROUNDS):
-        gained = _power(_gain_db(steps, found.shape, block, _SMALL_PATCH))
-        gained *= found.small
-        missing = _missing(aims, _block_sums(gained, whole, _SMALL_PATCH))
+        gained = _power(_gain_db(steps, power.shape, block))
+        gained *= power
+        missing = _missing(aims, _block_sums(_patch_sums(gained), whole))
         steps = steps + (missing if start is None else _quartered(missing, steps))
         if np.abs(missing).max() < _CLOSE:
             break
@@ -122,10 +102,10 @@ def _quartered(of_blocks: NDArray[Any], like: NDArray[Any]) -> NDArray[Any]:
 
 
 def _across_db(
-    steps: NDArray[np.float64], aim: NDArray[np.float32], found: _Found
+    steps: NDArray[np.float64], aim: NDArray[np.float32], power: NDArray[np.float32]
 ) -> NDArray[np.float64]:
     """How far off those are at most that lie across a block and others: of each block."""
-    gained = _power(_gain_db(steps, found.shape, BLOCK, _PATCH)) * found.large
+    gained = _power(_gain_db(steps, power.shape, BLOCK, _PATCH)) * _patch_sums(power)
     half, off = BLOCK // _PATCH // 2, np.zeros(steps.shape)
     for row, column in ((0, half), (half, 0), (half, half)):
         inner = [
@@ -133,10 +113,10 @@ def _across_db(
             for begin, side in zip((row, column), aim.shape, strict=True)
         ]
         sums = (_block_sums(each[tuple(inner)], BLOCK) for each in (aim, gained))
-        across = _STEP_DB * np.abs(_missing(*sums))
+        found = _STEP_DB * np.abs(_missing(*sums))
         for down, right in np.ndindex(1 + (row > 0), 1 + (column > 0)):
-            touched = off[down : down + across.shape[0], right : right + across.shape[1]]
-            np.maximum(touched, across[: touched.shape[0], : touched.shape[1]], out=touched)
+            touched = off[down : down + found.shape[0], right : right + found.shape[1]]
+            np.maximum(touched, found[: touched.shape[0], : touched.shape[1]], out=touched)
     return off
 
 
@@ -222,21 +202,19 @@ def _between(side: int, block: int, patch: int) -> Tensor:
     return torch.from_numpy(np.stack(rows, 1)).float()
 
 
-def _patch_sums(values: NDArray[np.float32], side: int) -> NDArray[np.float32]:
+def _patch_sums(values: NDArray[np.float32]) -> NDArray[np.float32]:
     """Of patches, the last ones of a row or column maybe smaller."""
     pooled = functional.avg_pool2d(
-        torch.from_numpy(values)[None, None], side, ceil_mode=True, divisor_override=1
+        torch.from_numpy(values)[None, None], _PATCH, ceil_mode=True, divisor_override=1
     )
     return pooled[0, 0].numpy()
 
 
-def _block_sums(
-    patches: NDArray[np.float32], block: int, patch: int = _PATCH
-) -> NDArray[np.float64]:
+def _block_sums(patches: NDArray[np.float32], block: int) -> NDArray[np.float64]:
     """Of blocks, from sums of patches."""
     if not patches.size:
         return np.zeros((0, 0))
-    rows, columns = (np.arange(0, length, block // patch) for length in patches.shape)
+    rows, columns = (np.arange(0, length, block // _PATCH) for length in patches.shape)
     return np.add.reduceat(np.add.reduceat(patches, rows, 0), columns, 1, dtype=np.float64)
 
 

@@ -92,7 +92,7 @@ class WholeRuler:
     """
 
     def __init__(self, largest: int, decade: float) -> None:
-        middles = decibels_of_integers(largest, decade)
+        middles = decibels_of(np.arange(largest + 1), decade)
         self._lowest = int(middles[0])
         decibels = np.arange(middles[0], middles[-1] + 1)
         after = np.searchsorted(middles, decibels, "left")
@@ -135,11 +135,10 @@ class WholeRuler:
         return (decibels - self._lowest).clamp(0, len(self._places) - 1).long()
 
 
-def decibels_of_integers(largest: int, decade: float) -> NDArray[np.int64]:
-    """Where integers from 0, which is taken for 1/2, lie: in units of 1/32 dB."""
+def decibels_of(integers: NDArray[np.int64], decade: float) -> NDArray[np.int64]:
+    """Where integers lie, 0 being taken for 1/2: in units of 1/32 dB."""
     # None of these is so near to a half that a logarithm's last bits matter: a test sees to it.
-    values = np.maximum(np.arange(largest + 1), 0.5)
-    return np.round(decade * UNIT * np.log10(values)).astype(np.int64)
+    return np.round(decade * UNIT * np.log10(np.maximum(integers, 0.5))).astype(np.int64)
 
 
 def log_ratio(a: int, b: int) -> int:

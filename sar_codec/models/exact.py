@@ -39,7 +39,7 @@ class Told(NamedTuple):
     """What is known of pixels before they are, int64, all of one shape.
 
     Attributes:
-        origin: number in the middle of a pixel's cell 0.
+        origin: number that a pixel's cell 0 is decoded as.
         base: what the number of a cell, without its low bits, is compared with.
         table: of the difference, which is the symbol.
         low_bits: of the cell's number, that are coded as they are.

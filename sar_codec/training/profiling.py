@@ -31,24 +31,29 @@ def profiled(run_dir: Path, device: torch.device) -> Iterator[Callable[[], None]
     # Not by its schedule: that starts a trace even at the end of a run too short for one, where
     # torch 2.11 crashes beside a GPU.
     trace = profile(activities=activities, record_shapes=True)
-    steps = 0
+    steps, is_traced = 0, False
 
     def step() -> None:
-        nonlocal steps
+        nonlocal steps, is_traced
         steps += 1
         if steps == WAIT:
             trace.start()
+            is_traced = True
         elif steps == WAIT + TRACED:
             end()
 
     def end() -> None:
-        trace.stop()
-        if steps == WAIT:
-            return
+        nonlocal is_traced
+        is_traced = False
         try:
-            tensorboard_trace_handler(str(folder))(trace)
+            trace.stop()
+            if steps > WAIT:
+                tensorboard_trace_handler(str(folder))(trace)
         except (OSError, RuntimeError) as error:
             log.warning("%s: the trace cannot be written (%s)", folder, error)
+            return
+        if steps == WAIT:
+            return
         by = "self_cuda_time_total" if device.type == "cuda" else "self_cpu_time_total"
         table = trace.key_averages().table(sort_by=by, row_limit=SHOWN, max_name_column_width=40)
         log.info("Traced %d steps into %s:\n%s", steps - WAIT, folder, table)
@@ -56,7 +61,7 @@ def profiled(run_dir: Path, device: torch.device) -> Iterator[Callable[[], None]
     try:
         yield step
     finally:
-        if WAIT <= steps < WAIT + TRACED:
+        if is_traced:
             end()
     if steps <= WAIT:
         log.warning("Nothing was traced: it takes more than %d steps", WAIT)

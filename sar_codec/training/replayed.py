@@ -1,7 +1,7 @@
 """A model's passes on a GPU as two graphs: launched as wholes, not kernel by kernel."""
 
 from collections.abc import Callable, Sequence
-from contextlib import AbstractContextManager
+from contextlib import AbstractContextManager, suppress
 from typing import Any
 
 import torch
@@ -80,7 +80,12 @@ class Replayed(nn.Module):
 
 def _record_nothing(device: torch.device) -> None:
     """A recording that failed leaves the random generator recording: one that ends, ends that."""
-    with torch.cuda.graph(torch.cuda.CUDAGraph()):
+    how: dict[str, Any] = {"capture_error_mode": "thread_local"}
+    with (
+        suppress(RuntimeError),
+        torch.cuda.device(device),
+        torch.cuda.graph(torch.cuda.CUDAGraph(), **how),
+    ):
         torch.zeros(1, device=device)
 
 

@@ -80,23 +80,22 @@ def test_integers_are_numbers(dtype: str, quantity: Quantity, error: float) -> N
     assert np.array_equal(rule.to_pixels(numbers), pixels)
 
 
-@pytest.mark.parametrize(
-    ("error", "value", "near"),
-    [
-        (1.0, 100, range(90, 113)),  # 89.1 to 112.2
-        (1.0, 5, [5]),
-        (1.0, 0, [0]),
-        (1.0, -9999, []),
-        (0.0, 7, [7]),
-        (20.0, 32000, range(3200, 32768)),
-    ],
-)
-def test_integers_that_might_be_decoded_as_a_value_are_told(
-    error: float, value: int, near: list[int]
-) -> None:
-    every = np.arange(-50, 2**15).astype(np.int16)
-    rule = Cells("int16", "amplitude", error)
-    assert every[(every >= 0) & rule.are_near(every, value)].tolist() == list(near)
+@pytest.mark.parametrize("nodata", [0, 1, 77, 255])
+def test_nothing_becomes_nodata(nodata: int) -> None:
+    rule = Cells("uint8", "amplitude", 1.0, nodata)
+    pixels = np.arange(256).astype(np.uint8)
+    valid = pixels != nodata
+    numbers = rule.to_numbers(pixels, valid)
+    assert np.array_equal(np.unique(numbers[valid]), np.arange(255))
+    assert np.array_equal(rule.to_pixels(numbers)[valid], pixels[valid])
+    assert nodata not in rule.to_pixels(np.arange(-300, 600))
+
+
+def test_without_loss_nodata_is_a_number_as_any() -> None:
+    pixels = np.arange(256).astype(np.uint8)
+    assert np.array_equal(
+        Cells("uint8", "amplitude", 0.0, 77).to_numbers(pixels, all_valid(pixels)), pixels
+    )
 
 
 def test_values_do_not_hang_on_the_last_bit_of_a_power(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -163,7 +162,7 @@ def test_what_is_no_rule_is_refused(dtype: str, quantity: Any, error: float, mes
 
 
 def test_a_rule_comes_back_from_json() -> None:
-    for rule in (Cells("uint16", "amplitude", 0.3), Cells("float32", "db", 0.1)):
+    for rule in (Cells("uint16", "amplitude", 0.3, 255), Cells("float32", "db", 0.1)):
         pixels = np.linspace(1, 500, 5000).astype(rule.dtype)
         cells = rule.to_numbers(pixels, all_valid(pixels))
         again = Cells(**json.loads(json.dumps(dataclasses.asdict(rule))))

@@ -41,7 +41,7 @@ def test_a_file_of_the_first_version_decodes_to_what_it_did(model: Path) -> None
     assert (valid == (np.indices((75, 90)).sum(0) % 11 > 0)).all()
 
 
-@pytest.mark.parametrize("name", ["bounded_float32", "bounded_uint16"])
+@pytest.mark.parametrize("name", ["bounded_float32", "bounded_uint16", "bounded_near_uint16"])
 def test_a_file_of_bounded_error_decodes_to_the_same_bits(name: str, tmp_path: Path) -> None:
     model = unpacked_weights("bounded_weights", tmp_path)
     expected = np.load(GOLDEN / f"{name}.npy")
@@ -72,11 +72,14 @@ def regenerate_bounded() -> None:
     array = rng.gamma(4, 0.25, (104, 120))[y, np.floor(0.8 * x - 0.03 * y + 4).astype(int)]
     array[30:50, 40:70] = np.nan
     power, amplitude = array.astype(np.float32), np.nan_to_num(60 * np.sqrt(array))
-    for name, pixels, quantity, bound in (
-        ("bounded_float32", power, "power", 0.7),
-        ("bounded_uint16", amplitude.astype(np.uint16), "amplitude", 0.0),
+    for name, pixels, quantity, bound, nodata in (
+        ("bounded_float32", power, "power", 0.7, None),
+        ("bounded_uint16", amplitude.astype(np.uint16), "amplitude", 0.0, None),
+        ("bounded_near_uint16", amplitude.astype(np.uint16), "amplitude", 0.7, 40),
     ):
-        data = sar_codec.compress(pixels, quantity, max_error_db=bound, model=model, threads=1)
+        data = sar_codec.compress(
+            pixels, quantity, max_error_db=bound, nodata=nodata, model=model, threads=1
+        )
         (GOLDEN / f"{name}.sarc").write_bytes(data)
         np.save(GOLDEN / f"{name}.npy", sar_codec.decompress(data, model=model))
     pack_weights(model, "bounded_weights")
