@@ -43,7 +43,8 @@ def network_of(path: Path) -> Network | Bounded:
             f"{path}: a {type(model).__name__}, which makes no bits; give a codec, as "
             "model=hyperprior trains it"
         )
-    model = model.to(memory_format=torch.channels_last)
+    any_model: Any = model  # torch 2.11 has no type for this
+    model = any_model.to(memory_format=torch.channels_last)
     return Network(model, trained.id, *_window(path, trained))
 
 

@@ -68,7 +68,7 @@ def unpack_index(content: bytes, head: Head, known_sections: Collection[str]) ->
     _check_order(head, tiles, entries)
     sections: dict[str, Place] = {}
     for raw, *place in entries.tolist():
-        name = raw.decode("latin-1")
+        name = bytes(raw).decode("latin-1")
         if not is_section_name(name) or name in sections:
             raise damaged(f"{name!r} for the name of a section")
         if name[0].isupper() and name not in known_sections:

@@ -188,7 +188,7 @@ def filled(decibels: NDArray[np.float32]) -> NDArray[np.float32]:
         for each in (known, is_known.astype(np.float32))
     )
     with np.errstate(invalid="ignore", divide="ignore"):
-        coarse = filled((sums / counts).astype(np.float32))
+        coarse = filled(np.divide(sums, counts).astype(np.float32))
     return np.where(is_known, decibels, coarse.repeat(2, 0).repeat(2, 1)[:height, :width])
 
 

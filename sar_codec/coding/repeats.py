@@ -213,7 +213,7 @@ def _with_share(
         return None
     within = slice(begin + 1, end + 1)
     repeating, of = found[within].sum(), counts[within].sum()
-    chance = (found.sum() - repeating) / max(counts.sum() - of, 1)
+    chance = (found.sum() - repeating) / max(float(counts.sum() - of), 1.0)
     # Where all is even, anything repeats, anywhere.
     if chance > _CHANCE * repeating / of or 2 * of > counts.sum():
         return None

@@ -1,5 +1,6 @@
 """Reduced images within a raster: by which factors, and built anew."""
 
+import math
 from pathlib import Path
 from typing import Any
 
@@ -42,5 +43,9 @@ def _factor_to_build(told: int, length: int) -> int:
     """
     for factor in (told, -(-length // max(length // told, 1))):
         if round(length / -(-length // factor)) == told:
-            return factor
-    return told
+            break
+    else:
+        factor = told
+    # If a power of two makes as many, GDAL 3.12 leaves those of any other factor empty.
+    power = 2 ** round(math.log2(factor))
+    return power if -(-length // power) == -(-length // factor) else factor

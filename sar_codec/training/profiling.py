@@ -30,7 +30,8 @@ def profiled(run_dir: Path, device: torch.device) -> Iterator[Callable[[], None]
         activities.append(ProfilerActivity.CUDA)
     # Not by its schedule: that starts a trace even at the end of a run too short for one, where
     # torch 2.11 crashes beside a GPU.
-    trace = profile(activities=activities, record_shapes=True)
+    # There is one cycle only; torch 2.11 warns of others, unless it is to keep their events.
+    trace = profile(activities=activities, record_shapes=True, acc_events=True)
     steps, is_traced = 0, False
 
     def step() -> None:
