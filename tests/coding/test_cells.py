@@ -25,6 +25,7 @@ INTEGERS: list[tuple[str, Quantity]] = [
     ("uint16", "amplitude"),
     ("uint16", "power"),
     ("int16", "amplitude"),
+    ("int16", "power"),
 ]
 
 

@@ -5,6 +5,7 @@ import numpy as np
 import pytest
 import torch
 from numpy.typing import NDArray
+from test_cells import ERRORS, INTEGERS
 
 from sar_codec.coding import bounded
 from sar_codec.coding.cells import Cells
@@ -12,16 +13,6 @@ from sar_codec.coding.integer_ruler import _FINE, IntegerRuler
 from sar_codec.coding.rulers import PLACES, UNIT, Ruler
 from sar_codec.data.scaling import DECIBELS_PER_DECADE, Quantity
 from sar_codec.networks import BOUNDED, Bounded, network_of
-
-ERRORS = [0.001, 0.05, 0.25, 0.5, 1.0, 2.9, 20.0]
-INTEGERS: list[tuple[str, Quantity]] = [
-    ("uint8", "amplitude"),
-    ("uint8", "power"),
-    ("uint16", "amplitude"),
-    ("uint16", "power"),
-    ("int16", "amplitude"),
-    ("int16", "power"),
-]
 
 
 def ruler_of(dtype: str, quantity: Quantity, error: float) -> Ruler:
