@@ -13,6 +13,7 @@ from hypothesis.extra import numpy as numpy_strategies
 from numpy.typing import NDArray
 
 import sar_codec
+from sar_codec.coding.parts import Method
 from sar_codec.coding.pixels import Stored
 from sar_codec.data.scaling import Quantity
 from sar_codec.errors import UserError
@@ -299,3 +300,11 @@ def test_what_an_image_is_filled_up_with_takes_few_bytes() -> None:
         for side in (256, 200)
     )
     assert part < 0.7 * whole
+
+
+def test_integers_in_cells_of_before_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("sar_codec.coding.coders.method_of", lambda _: Method.BOUNDED)
+    pixels = np.arange(1, 901, dtype=np.uint16).reshape(30, 30)
+    data = sar_codec.compress(pixels, "amplitude", max_error_db=1.0, verify=False)
+    with pytest.raises(UserError, match="in cells that this version does not know; compress"):
+        sar_codec.decompress(data)

@@ -1,5 +1,7 @@
 """Cells of integers that lie around what is told, as wide as a maximum error allows."""
 
+from typing import NamedTuple
+
 import numpy as np
 import torch
 from numpy.typing import NDArray
@@ -11,6 +13,23 @@ from sar_codec.entropy.compiled import compiled
 Integers = NDArray[np.int64]
 
 _FINE = 4096  # parts of a unit
+
+
+class _Tables(NamedTuple):
+    """Of each number, what compiled loops look up.
+
+    Attributes:
+        lowest: that is near enough.
+        highest: likewise.
+        begins: of cells before one that begins there, `(strides, n)`: of the next, the second, the
+            fourth ...
+        ends: of cells after one that ends there, likewise.
+    """
+
+    lowest: Integers
+    highest: Integers
+    begins: Integers
+    ends: Integers
 
 
 class IntegerRuler:
@@ -37,7 +56,7 @@ class IntegerRuler:
         # Where a cell ends, the next one does, and where it begins, the one before.
         ends = _in_strides(highest[highest[np.minimum(numbers + 1, numbers[-1])]])
         begins = _in_strides(lowest[lowest[np.maximum(numbers - 1, 0)]])
-        self._tables = lowest, highest, begins, ends
+        self._tables = _Tables(lowest, highest, begins, ends)
         middles = decibels_of(integers, decade)
         self._middles, self._least = torch.from_numpy(middles), int(middles[0])
         told = np.arange(middles[0], middles[-1] + 1)
@@ -56,10 +75,10 @@ class IntegerRuler:
         return self._log_widths[self._index(decibels)]
 
     def cells_of(self, numbers: Tensor, origins: Tensor) -> Tensor:
-        return torch.from_numpy(_cells_of(numbers.numpy(), origins.numpy(), *self._tables))
+        return torch.from_numpy(_cells_of(numbers.numpy(), origins.numpy(), self._tables))
 
     def numbers_of(self, cells: Tensor, origins: Tensor) -> Tensor:
-        return torch.from_numpy(_numbers_of(cells.numpy(), origins.numpy(), *self._tables))
+        return torch.from_numpy(_numbers_of(cells.numpy(), origins.numpy(), self._tables))
 
     def are_near(self, numbers: Tensor, others: Tensor) -> Tensor:
         return torch.maximum(numbers, others) <= self._highest[torch.minimum(numbers, others)]
@@ -77,16 +96,10 @@ def _in_strides(step: Integers) -> Integers:
 
 
 @compiled
-def _cells_of(
-    numbers: Integers,
-    origins: Integers,
-    lowest: Integers,
-    highest: Integers,
-    begins: Integers,
-    ends: Integers,
-) -> Integers:
+def _cells_of(numbers: Integers, origins: Integers, tables: _Tables) -> Integers:
+    lowest, highest, begins, ends = tables
     cells = np.zeros(len(numbers), np.int64)
-    for index, (number, origin) in enumerate(zip(numbers, origins)):  # noqa: B905
+    for index, (number, origin) in enumerate(zip(numbers, origins)):  # noqa: B905  # numba does not know `strict`
         if number > highest[origin]:
             cells[index] = 1
             end = highest[origin]
@@ -105,16 +118,10 @@ def _cells_of(
 
 
 @compiled
-def _numbers_of(
-    cells: Integers,
-    origins: Integers,
-    lowest: Integers,
-    highest: Integers,
-    begins: Integers,
-    ends: Integers,
-) -> Integers:
+def _numbers_of(cells: Integers, origins: Integers, tables: _Tables) -> Integers:
+    lowest, highest, begins, ends = tables
     numbers = origins.copy()
-    for index, (cell, origin) in enumerate(zip(cells, origins)):  # noqa: B905
+    for index, (cell, origin) in enumerate(zip(cells, origins)):  # noqa: B905  # numba does not know `strict`
         if cell > 0:
             steps = min(cell - 1, (1 << len(ends)) - 1)
             end = highest[origin]
