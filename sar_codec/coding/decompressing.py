@@ -19,7 +19,7 @@ from sar_codec.coding.cells import Cells
 from sar_codec.coding.coders import method_of, numbers_check
 from sar_codec.coding.container import Reader
 from sar_codec.coding.lossy import Network
-from sar_codec.coding.parts import Method, Part, unpack_validity
+from sar_codec.coding.parts import OF_NETWORKS, Method, Part, unpack_validity
 from sar_codec.coding.pixels import unpack_exceptions
 from sar_codec.coding.power import gain_db
 from sar_codec.coding.threads import cores, one_thread_each
@@ -246,11 +246,10 @@ class Image:
             )
             decoded: Tensor | NDArray[np.int64] | None = None
             found = 0
-            is_padded = part.method == Method.NETWORK_PADDED
-            if (is_padded or part.method == Method.NETWORK) and isinstance(self._network, Network):
+            if part.method in OF_NETWORKS and isinstance(self._network, Network):
                 assert about.quality is not None
                 decoded, found = self._network.decode(
-                    part.coded, *window[2:], about.quality, is_padded
+                    part.coded, part.method, *window[2:], about.quality
                 )
                 if part.gains:
                     gain_db(part.gains, (window.height, window.width))

@@ -10,9 +10,11 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from sar_codec.coding.layout import crc32c
+from sar_codec.coding.parts import Method
 from sar_codec.coding.tiling import Window
 from sar_codec.data.scaling import from_unit, to_unit
 from sar_codec.entropy.integer import FRACTION
+from sar_codec.entropy.trellis import LONG, SHORT
 from sar_codec.models.autoencoder import BLOCK
 from sar_codec.models.codec import Codec, places_of
 from sar_codec.precision import has_native_bf16
@@ -85,14 +87,21 @@ class Network:
         return Encoded(data, check_of(y_hat), around[..., :height, :width])
 
     def decode(
-        self, data: bytes, height: int, width: int, quality: float, codes_padding: bool
+        self, data: bytes, method: Method, height: int, width: int, quality: float
     ) -> tuple[Tensor, int]:
         """The latents of a tile, exact, `(1, latents, h, w)`, float32; and their check.
 
         Raises:
             UserError: the data are no tile of that size.
         """
-        y_hat = self.model.decompress_latents(data, quality, height, width, codes_padding)
+        y_hat = self.model.decompress_latents(
+            data,
+            quality,
+            height,
+            width,
+            codes_padding=method == Method.NETWORK_PADDED,
+            trellis=LONG if method == Method.NETWORK else SHORT,
+        )
         return y_hat.float(), check_of(y_hat)
 
     def image(self, latents: Tensor, quality: float) -> NDArray[np.float32]:

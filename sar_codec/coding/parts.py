@@ -20,10 +20,14 @@ class Method(IntEnum):
     """What the coded bytes of a part are."""
 
     NOTHING = 0  # there is no pixel to code
-    NETWORK_PADDED = 1  # latents of blocks that a tile is filled up with, too; read, not written
+    NETWORK_PADDED = 1  # as 3, and latents of blocks that a tile is filled up with, too
     BOUNDED = 2  # numbers of decibels, or integers without loss
-    NETWORK = 3
+    NETWORK_SHORT = 3  # latents along the short trellis; this and 1 are read, not written
     NEAR = 4  # integers within an error
+    NETWORK = 5  # latents
+
+
+OF_NETWORKS = Method.NETWORK_PADDED, Method.NETWORK_SHORT, Method.NETWORK
 
 
 class Part(NamedTuple):

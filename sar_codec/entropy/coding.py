@@ -7,6 +7,7 @@ from torch import Tensor
 
 from sar_codec.entropy import lanes, range_coder, runs
 from sar_codec.entropy.tables import IntegerTables
+from sar_codec.entropy.trellis import LONG, Trellis
 from sar_codec.errors import UserError
 
 
@@ -60,11 +61,15 @@ class SymbolDecoder:
 
     Of damaged data it mostly notices nothing, and gives wrong symbols.
 
+    Args:
+        data: from an encoder.
+        trellis: that lanes ran along.
+
     Raises:
         UserError: the data cannot be an encoder's; also when taking from them.
     """
 
-    def __init__(self, data: bytes) -> None:
+    def __init__(self, data: bytes, trellis: Trellis = LONG) -> None:
         if len(data) % range_coder.WORD.itemsize:
             raise UserError(
                 f"{len(data)} bytes of coded symbols: expected a multiple of "
@@ -72,6 +77,7 @@ class SymbolDecoder:
             )
         self._words = np.frombuffer(data, range_coder.WORD).astype(np.uint32)
         self._state = range_coder.decoder(self._words)
+        self._trellis = trellis
         self._columns = _AllColumns()
 
     def take(self, tables: IntegerTables, which: Tensor) -> Tensor:
@@ -82,23 +88,21 @@ class SymbolDecoder:
         _checked(runs.take(self._state, self._words, numbers.reshape(-1), columns, symbols))
         return torch.from_numpy(symbols).to(which.device).reshape(which.shape)
 
-    def take_lanes(
-        self, tables: IntegerTables, means: Tensor, indices: Tensor, length: int
-    ) -> Tensor:
+    def take_lanes(self, tables: IntegerTables, means: Tensor, indices: Tensor) -> Tensor:
         """The values whose symbols were put in lanes: `search.Around.decoded`.
 
         Args:
             tables: those of the trellis's first quantiser, then as many of the second.
-            means: as given to `search.quantised_around`, and so are the following.
-            indices: of scales.
-            length: of a lane.
+            means: as given to `search.quantised_around`.
+            indices: of scales, likewise.
         """
         mean, index = (
             np.ascontiguousarray(each.cpu().numpy(), np.int32) for each in (means, indices)
         )
         decoded = np.empty(mean.shape, np.float64)
         columns = self._columns.of(tables)
-        _checked(lanes.decode(self._state, self._words, mean, index, length, columns, decoded))
+        given = self._state, self._words, mean, index, *self._trellis, columns
+        _checked(lanes.decode(*given, decoded))
         return torch.from_numpy(decoded).to(means.device)
 
     def take_bits(self, bits: Tensor) -> Tensor:

@@ -3,6 +3,7 @@
 import numpy as np
 from numpy.typing import NDArray
 
+from sar_codec.entropy.butterflies import STATES, WIDTH, advance, lower
 from sar_codec.entropy.compiled import compiled
 from sar_codec.entropy.integer import FRACTION
 from sar_codec.entropy.range_coder import State
@@ -10,25 +11,33 @@ from sar_codec.entropy.runs import Columns, Numbers, Symbols
 from sar_codec.entropy.runs import take as take_step
 from sar_codec.entropy.tables import LARGEST_VALUE
 from sar_codec.entropy.trellis import (
-    BEFORE,
     BIT,
     ESCAPE_BITS,
-    NEXT,
+    LONG,
+    MASK_OF_NEXT,
     QUANTISERS,
     QUIET,
+    STATE_BITS,
+    sum_of_bits,
 )
 
 Floats = NDArray[np.float32]
 Whole = NDArray[np.int32]
 Exact = NDArray[np.float64]
-Work = tuple[Floats, Floats, NDArray[np.uint8], Floats]
+Sums = NDArray[np.int16]  # of costs
+Work = tuple[Sums, Sums, NDArray[np.uint32]]
 
-_NEXT = np.array(NEXT, np.int64)
-_STATES, _BRANCHES = len(NEXT), 2 * QUANTISERS
+_LENGTH = LONG.length
+_FOLLOWING, _QUANTISERS = LONG.following, LONG.quantisers
+_SUMS_OF_NEXT = np.array([sum_of_bits(state, MASK_OF_NEXT) for state in range(STATES)])
+# Costs are sums of 16 bits. A squared step is so many; what costs more than four of them is taken
+# to cost that. From the best of all states eight steps lead to any other, so sums stay within 2^14
+# for as long, and the least is subtracted after that. States that cannot be yet begin with as much.
+_UNIT, _MOST = np.float32(256), np.float32(1023)
+_UNREACHED = 2**14
+_BRANCHES = 2 * QUANTISERS
 # From here on, float32 has no odd numbers: what was meant to be one leads to another state.
 _EVEN = np.float32(2**24)
-_WIDTH = 16  # lanes that are searched side by side
-_BEFORE = np.array(BEFORE, np.int64)  # (8, 2, 2)
 _BIT, _ESCAPE_BITS, _QUIET = np.float32(BIT), np.float32(ESCAPE_BITS), np.float32(QUIET)
 _HALF, _ONE, _ZERO, _TWO = (np.float32(each) for each in (0.5, 1, 0, 2))
 _LARGEST = np.float32(LARGEST_VALUE)
@@ -37,28 +46,22 @@ _FINE, _HALF_STEP = np.float32(1 / FRACTION), FRACTION // 2
 
 @compiled
 def encode(
-    values: Floats,
-    means: Whole,
-    indices: Whole,
-    length: int,
-    bits: Floats,
-    middles: Symbols,
-    reaches: Symbols,
+    values: Floats, means: Whole, indices: Whole, bits: Floats, middles: Symbols, reaches: Symbols
 ) -> tuple[Whole, Numbers, Exact]:
     """As `search.quantised_around`, which says what is given and what comes of it."""
     images, size = values.shape
-    each = (size + length - 1) // length
+    each = (size + _LENGTH - 1) // _LENGTH
     count, tables_each = images * each, len(middles)
-    symbols = np.zeros((length, count), np.int32)
-    numbers = np.empty((length, count), np.int16)
+    symbols = np.zeros((_LENGTH, count), np.int32)
+    numbers = np.empty((_LENGTH, count), np.int16)
     decoded = np.empty((images, size), np.float64)
-    off, scales = np.zeros((length, _WIDTH), np.float32), np.zeros((length, _WIDTH), np.int32)
-    found, quantisers = np.empty((length, _WIDTH), np.int32), np.empty((length, _WIDTH), np.int32)
-    work = _room(length)
-    lanes, waiting = np.empty(_WIDTH, np.int64), 0
+    off, scales = np.zeros((_LENGTH, WIDTH), np.float32), np.zeros((_LENGTH, WIDTH), np.int32)
+    found, quantisers = np.empty((_LENGTH, WIDTH), np.int32), np.empty((_LENGTH, WIDTH), np.int32)
+    work = _room()
+    lanes, waiting = np.empty(WIDTH, np.int64), 0
     for lane in range(count):
-        image, start = lane // each, lane % each * length
-        held = min(length, size - start)
+        image, start = lane // each, lane % each * _LENGTH
+        held = min(_LENGTH, size - start)
         largest = _ZERO
         for step in range(held):
             mean = means[image, start + step]
@@ -76,12 +79,12 @@ def encode(
         if largest >= _QUIET:
             lanes[waiting] = lane
             waiting += 1
-        if waiting == _WIDTH or (waiting and lane == count - 1):
+        if waiting == WIDTH or (waiting and lane == count - 1):
             _search(off, scales, bits, middles, reaches, found, quantisers, work)
             for place in range(waiting):
                 done = lanes[place]
-                image, start = done // each, done % each * length
-                for step in range(length):
+                image, start = done // each, done % each * _LENGTH
+                for step in range(_LENGTH):
                     symbol, quantiser = found[step, place], quantisers[step, place]
                     symbols[step, done] = symbol
                     numbers[step, done] += quantiser * tables_each
@@ -93,12 +96,11 @@ def encode(
 
 
 @compiled
-def _room(length: int) -> Work:
+def _room() -> Work:
     return (
-        np.empty((length, _BRANCHES, _WIDTH), np.float32),
-        np.empty((_BRANCHES, _WIDTH), np.float32),
-        np.empty((length, _WIDTH), np.uint8),
-        np.empty((_STATES, _WIDTH), np.float32),
+        np.empty((2 * STATES, WIDTH), np.int16),
+        np.empty((_BRANCHES, WIDTH), np.int16),
+        np.empty((_LENGTH, STATES), np.uint32),
     )
 
 
@@ -113,83 +115,64 @@ def _search(
     quantisers: Whole,
     work: Work,
 ) -> None:
-    """Writes the symbols of lanes side by side, `(L, width)`, and the quantiser each is of."""
-    sizes, costs, ways, totals = work
-    length = len(values)
-    totals[:] = np.inf
+    """Writes the symbols of lanes side by side, `(L, WIDTH)`, and the quantiser each is of."""
+    both, costs, seconds = work
+    totals, following = both[:STATES], both[STATES:]
+    totals[:] = _UNREACHED
     totals[0] = 0
-    for step in range(length):
-        for lane in range(_WIDTH):
+    for step in range(_LENGTH):
+        for lane in range(WIDTH):
             value, scale = values[step, lane], scales[step, lane]
-            _weigh(
-                value, bits, middles[scale], reaches[scale], sizes[step, :, lane], costs[:, lane]
-            )
-        for lane in range(_WIDTH):
-            ways[step, lane] = _forward(totals[:, lane], costs[:, lane])
-    for lane in range(_WIDTH):
-        best = 0
-        for state in range(_STATES):
-            if totals[state, lane] < totals[best, lane]:
-                best = state
+            _weigh(value, bits, middles[scale], reaches[scale], costs[:, lane])
+        advance(totals, following, costs, seconds[step])  # type: ignore[call-arg]  # Numba gives the first
+        totals, following = following, totals
+        if step % STATE_BITS == STATE_BITS - 1:
+            lower(totals)
+    for lane in range(WIDTH):
+        state = totals[:, lane].argmin()
         largest = _ZERO
-        for step in range(length - 1, -1, -1):
-            way = (ways[step, lane] >> best) & 1
-            size = sizes[step, _BEFORE[best, way, 1], lane]
+        for step in range(_LENGTH - 1, -1, -1):
+            is_second = (seconds[step, state] >> np.uint32(lane)) & np.uint32(1)
+            newest = state >> (STATE_BITS - 1)
+            state = 2 * state % STATES + np.int64(is_second)
+            quantiser = _QUANTISERS[state]
+            value = values[step, lane]
+            size = _nearest(abs(value), quantiser, _SUMS_OF_NEXT[state] ^ newest)
             largest = max(largest, size)
-            best = _BEFORE[best, way, 0]
-            symbols[step, lane] = np.int32(-size if values[step, lane] < 0 else size)
-            quantisers[step, lane] = best & 1
+            symbols[step, lane] = np.int32(-size if value < 0 else size)
+            quantisers[step, lane] = quantiser
         if largest >= _EVEN:
-            state = 0
-            for step in range(length):
-                quantisers[step, lane] = state & 1
-                state = _NEXT[state, symbols[step, lane] & 1]
+            reached = 0
+            for step in range(_LENGTH):
+                quantisers[step, lane] = _QUANTISERS[reached]
+                reached = _FOLLOWING[reached, symbols[step, lane] & 1]
 
 
 @compiled
-def _weigh(
-    value: np.float32, bits: Floats, middle: int, reach: int, sizes: Floats, costs: Floats
-) -> None:
-    """Writes the size of the nearest symbol of each branch, and what it costs."""
+def _weigh(value: np.float32, bits: Floats, middle: int, reach: int, costs: Sums) -> None:
+    """Writes what the nearest symbol of each branch costs."""
     size, sign = abs(value), -1 if value < 0 else 1
-    sizes[0] = _TWO * np.rint(size * _HALF)
-    sizes[1] = _TWO * np.floor(size * _HALF) + _ONE
-    sizes[2] = _TWO * np.rint((size + _HALF) * _HALF)
-    sizes[3] = _TWO * np.rint(max(size - _HALF, _ZERO) * _HALF) + _ONE
     for branch in range(_BRANCHES):
-        symbol = sizes[branch]
+        symbol = _nearest(size, branch // 2, branch % 2)
         held = np.int64(min(symbol, np.float32(reach)))
         spent = bits[branch // 2, middle + sign * held]
         if symbol > reach:
             spent += _ESCAPE_BITS
         point = symbol if branch < 2 else max(symbol - _HALF, _ZERO)
         off = size - point
-        costs[branch] = off * off + _BIT * spent
+        costs[branch] = np.int16(min((off * off + _BIT * spent) * _UNIT + _HALF, _MOST))
 
 
 @compiled
-def _forward(totals: Floats, costs: Floats) -> np.uint8:
-    """Moves the least sums of costs of all states one step on; bits tell which way each came."""
-    sum_0, way_0 = _reached(0, totals, costs)
-    sum_1, way_1 = _reached(1, totals, costs)
-    sum_2, way_2 = _reached(2, totals, costs)
-    sum_3, way_3 = _reached(3, totals, costs)
-    sum_4, way_4 = _reached(4, totals, costs)
-    sum_5, way_5 = _reached(5, totals, costs)
-    sum_6, way_6 = _reached(6, totals, costs)
-    sum_7, way_7 = _reached(7, totals, costs)
-    totals[0], totals[1], totals[2], totals[3] = sum_0, sum_1, sum_2, sum_3
-    totals[4], totals[5], totals[6], totals[7] = sum_4, sum_5, sum_6, sum_7
-    return way_0 | way_1 | way_2 | way_3 | way_4 | way_5 | way_6 | way_7
-
-
-@compiled
-def _reached(state: int, totals: Floats, costs: Floats) -> tuple[np.float32, np.uint8]:
-    """The least sum by which a state is reached, and its bit if that is by the second way."""
-    one = totals[_BEFORE[state, 0, 0]] + costs[_BEFORE[state, 0, 1]]
-    other = totals[_BEFORE[state, 1, 0]] + costs[_BEFORE[state, 1, 1]]
-    is_second = other < one
-    return other if is_second else one, np.uint8(is_second) << np.uint8(state)
+def _nearest(size: np.float32, quantiser: int, parity: int) -> np.float32:
+    """The size of the nearest even or odd symbol of a quantiser."""
+    if quantiser == 0:
+        if parity == 0:
+            return _TWO * np.rint(size * _HALF)
+        return _TWO * np.floor(size * _HALF) + _ONE
+    if parity == 0:
+        return _TWO * np.rint((size + _HALF) * _HALF)
+    return _TWO * np.rint(max(size - _HALF, _ZERO) * _HALF) + _ONE
 
 
 @compiled
@@ -209,6 +192,8 @@ def decode(
     words: NDArray[np.uint32],
     means: Whole,
     indices: Whole,
+    following: Symbols,
+    quantisers: Symbols,
     length: int,
     tables: Columns,
     decoded: Exact,
@@ -220,7 +205,9 @@ def decode(
         words: of the stream.
         means: as given to `encode`.
         indices: likewise.
-        length: likewise.
+        following: of the trellis, and so are the two after it.
+        quantisers: of its states.
+        length: of a lane.
         tables: of the first quantiser, then those of the second.
         decoded: to be written, `(B, n)`.
     """
@@ -236,14 +223,14 @@ def decode(
             scale = 0
             if place < size:
                 scale = _scale(indices[lane // each, place], tables_each)
-            which[lane] = scale + tables_each * (states[lane] & 1)
+            which[lane] = scale + tables_each * quantisers[states[lane]]
         if not take_step(state, words, which, tables, symbols):
             return False
         for lane in range(count):
             symbol = symbols[lane]
             place = lane % each * length + step
             if place < size:
-                point = _half_points(symbol, states[lane] & 1)
+                point = _half_points(symbol, quantisers[states[lane]])
                 decoded[lane // each, place] = point * _HALF_STEP + means[lane // each, place]
-            states[lane] = _NEXT[states[lane], symbol & 1]
+            states[lane] = following[states[lane], symbol & 1]
     return True

@@ -18,7 +18,7 @@ from sar_codec.entropy.trellis import (
     BIT,
     ESCAPE_BITS,
     QUIET,
-    STATES,
+    SHORT,
     half_points,
     quantisers_of,
 )
@@ -67,36 +67,41 @@ class Around(NamedTuple):
 
 
 @torch.no_grad()
-def quantised_around(
-    values: Tensor, means: Tensor, indices: Tensor, length: int, prices: Prices
-) -> Around:
-    """Symbols with the least sum of squared errors and bits, of lanes through the trellis.
+def quantised_around(values: Tensor, means: Tensor, indices: Tensor, prices: Prices) -> Around:
+    """Symbols with the least sum of squared errors and bits, of lanes through the long trellis.
 
-    A lane is values that follow one another in memory.
+    A lane is values that follow one another in memory. The search is the host's, wherever they are.
 
     Args:
         values: of images, `(B, n)`, float32, in steps; what is no number becomes its mean.
         means: of these, int32, in units of 1/32.
-        indices: of their scales, likewise.
-        length: of a lane; the last one of an image is filled up with zeros of scale 0.
+        indices: of their scales, likewise; the last lane of an image is filled up with zeros of
+            scale 0.
         prices: of symbols.
     """
-    if values.device.type == "cpu":
-        y, mean, index = (each.contiguous().numpy() for each in (values, means, indices))
-        found = lanes.encode(y, mean, index, length, *(each.numpy() for each in prices))
-        return Around(*(torch.from_numpy(each) for each in found))
-    return around_by_tensors(values, means, indices, length, prices)
+    given = (each.cpu().contiguous().numpy() for each in (values, means, indices, *prices))
+    return Around(*(torch.from_numpy(each).to(values.device) for each in lanes.encode(*given)))
 
 
-def around_by_tensors(
-    values: Tensor, means: Tensor, indices: Tensor, length: int, prices: Prices
-) -> Around:
-    """`quantised_around` on any device."""
-    off = (values - means.float() / FRACTION).nan_to_num(0).clamp(-LARGEST_VALUE, LARGEST_VALUE)
-    scales = (indices + FRACTION // 2).div(FRACTION, rounding_mode="floor")
-    scales = scales.clamp(0, len(prices.middle) - 1).long()
-    coded = of_tensors(in_lanes(off, length), in_lanes(scales, length), prices)
-    decoded = out_of_lanes(coded.points, values).double() * (FRACTION // 2) + means
+def quantised_in_training(values: Tensor, scales: Tensor, prices: Prices) -> Around:
+    """As `quantised_around`, of means of 0; on a GPU, which must not wait, `quantised_shortly`.
+
+    Args:
+        values: of images, `(B, n)`, float32, in steps.
+        scales: of these, int64.
+        prices: of symbols.
+    """
+    if values.device.type != "cpu":
+        return quantised_shortly(values, scales, prices)
+    indices = (FRACTION * scales).int()
+    return quantised_around(values, torch.zeros_like(indices), indices, prices)
+
+
+def quantised_shortly(values: Tensor, scales: Tensor, prices: Prices) -> Around:
+    """Lanes through the short trellis, on any device; else as `quantised_in_training`."""
+    off = values.nan_to_num(0).clamp(-LARGEST_VALUE, LARGEST_VALUE)
+    coded = of_tensors(in_lanes(off, SHORT.length), in_lanes(scales, SHORT.length), prices)
+    decoded = out_of_lanes(coded.points, values).double() * (FRACTION // 2)
     return Around(coded.symbols, coded.tables, decoded)
 
 
@@ -117,7 +122,7 @@ def out_of_lanes(lanes: Tensor, like: Tensor) -> Tensor:
 
 
 def of_tensors(values: Tensor, scales: Tensor, prices: Prices) -> Quantised:
-    """Symbols with the least sum of squared errors and bits, over all paths through the trellis.
+    """Symbols with the least sum of squared errors and bits, of paths through the short trellis.
 
     By a kernel on a GPU, where Triton and a C compiler are; else by tensors' functions, which take
     many times as long as a compiled loop.
@@ -134,7 +139,7 @@ def of_tensors(values: Tensor, scales: Tensor, prices: Prices) -> Quantised:
     active = (values.abs().amax(0) >= QUIET).nonzero()[:, 0]
     symbols = torch.zeros_like(values, dtype=torch.int64)
     symbols[:, active] = _searched(values[:, active], scales[:, active], prices)
-    quantisers = quantisers_of(symbols)
+    quantisers = quantisers_of(symbols, SHORT)
     tables = len(prices.middle) * quantisers + scales
     return Quantised(symbols, tables, half_points(symbols, quantisers))
 
@@ -178,10 +183,10 @@ def _cheapest(symbols: Tensor, costs: Tensor) -> Tensor:
     length, _, count = costs.shape
     before = torch.tensor(BEFORE, device=costs.device)  # (8, 2, 2)
     (first, first_branch), (second, second_branch) = before.permute(1, 2, 0)
-    totals = costs.new_full((STATES, count), torch.inf)
+    totals = costs.new_full((len(BEFORE), count), torch.inf)
     totals[0] = 0
     one, other, branches = (torch.empty_like(totals) for _ in range(3))
-    is_second = torch.empty(length, STATES, count, dtype=torch.bool, device=costs.device)
+    is_second = torch.empty(length, len(BEFORE), count, dtype=torch.bool, device=costs.device)
     for step in range(length):
         for result, state, branch in ((one, first, first_branch), (other, second, second_branch)):
             torch.index_select(totals, 0, state, out=result)

@@ -1,4 +1,4 @@
-"""The search along the trellis as one kernel, for GPUs; Triton comes with torch where they are.
+"""The search along the short trellis as one kernel for GPUs, where torch comes with Triton.
 
 By tensors' functions it is some thousand launches for each batch, more than all else in training.
 """
@@ -8,16 +8,20 @@ import triton
 import triton.language as tl
 from torch import Tensor
 
-from sar_codec.entropy.trellis import BEFORE, BIT, ESCAPE_BITS, QUIET, STATES
+from sar_codec.entropy.trellis import BEFORE, BIT, ESCAPE_BITS, QUIET
 
 _LANES = 128  # that a program of the GPU searches side by side
 _TWO = range(2)
 # The states and branches before, three and two bits each: numbered twice the state plus which.
 _STATES_BEFORE = sum(
-    BEFORE[state][which][0] << 3 * (2 * state + which) for state in range(STATES) for which in _TWO
+    BEFORE[state][which][0] << 3 * (2 * state + which)
+    for state in range(len(BEFORE))
+    for which in _TWO
 )
 _BRANCHES_BEFORE = sum(
-    BEFORE[state][which][1] << 2 * (2 * state + which) for state in range(STATES) for which in _TWO
+    BEFORE[state][which][1] << 2 * (2 * state + which)
+    for state in range(len(BEFORE))
+    for which in _TWO
 )
 
 

@@ -11,8 +11,9 @@ from sar_codec.entropy.counted import CountedTables
 from sar_codec.entropy.gaussian import SCALES, gaussian_bits, scale_of
 from sar_codec.entropy.integer import FRACTION
 from sar_codec.entropy.quantisation import bounded, noisy
-from sar_codec.entropy.search import quantised_around
+from sar_codec.entropy.search import quantised_around, quantised_in_training
 from sar_codec.entropy.tables import IntegerTables
+from sar_codec.entropy.trellis import LONG, Trellis
 from sar_codec.errors import UserError
 from sar_codec.models.autoencoder import BLOCK
 from sar_codec.models.transform import (
@@ -30,8 +31,6 @@ from sar_codec.models.transform import (
 
 # Symbols, tables, the number of each symbol's table: what `SymbolEncoder.put_lanes` takes.
 Put = Callable[[Tensor, IntegerTables, Tensor], None]
-
-LANE = 64  # numbers that one run through the trellis codes
 
 
 class Codec(nn.Module, ABC):
@@ -166,7 +165,13 @@ class Codec(nn.Module, ABC):
 
     @torch.no_grad()
     def decompress_latents(
-        self, data: bytes, quality: float, height: int, width: int, codes_padding: bool = False
+        self,
+        data: bytes,
+        quality: float,
+        height: int,
+        width: int,
+        codes_padding: bool = False,
+        trellis: Trellis = LONG,
     ) -> Tensor:
         """The rounded latents of `decompress`: the same integers on every machine, float64.
 
@@ -176,9 +181,10 @@ class Codec(nn.Module, ABC):
             height: of the image, in pixels.
             width: likewise.
             codes_padding: whether places are coded that hold none of these, too.
+            trellis: that symbols ran along.
         """
         level = level_of(quality, self.scale_tables.counts.device)
-        decoder = SymbolDecoder(data)
+        decoder = SymbolDecoder(data, trellis)
         rows, columns = (-(-side // self.alignment) * self.alignment for side in (height, width))
         within = None if codes_padding else places_of(height, width)
         return self.decode((rows // BLOCK, columns // BLOCK), in_steps(level), decoder, within)
@@ -227,8 +233,8 @@ def estimated(
     scale = scale_of(bounded(index, 0, SCALES - 1))
     with torch.no_grad():
         which = (index + 0.5).floor().long().clamp(0, SCALES - 1)
-        off, steps = (y - mean).float().flatten(1), (FRACTION * which).int().flatten(1)
-        found = quantised_around(off, torch.zeros_like(steps), steps, LANE, tables.prices())
+        off = (y - mean).float().flatten(1)
+        found = quantised_in_training(off, which.flatten(1), tables.prices())
         symbols, numbers = found.symbols.long(), found.tables.long()
         bits = tables.bits(symbols, numbers).T.reshape(len(y), -1).sum(1)
         if tables.training:
@@ -269,7 +275,7 @@ def encoded(
     """
     values = _flat(y, is_coded).float()
     means, indices = (_flat(each, is_coded).int() for each in (mean, index))
-    found = quantised_around(values, means, indices, LANE, tables.prices())
+    found = quantised_around(values, means, indices, tables.prices())
     put(found.symbols, tables.tables, found.tables)
     return _unflat(found.decoded, mean, is_coded)
 
@@ -283,7 +289,7 @@ def decoded(
 ) -> Tensor:
     """What `encoded` gave, exactly."""
     means, indices = (_flat(each, is_coded).int() for each in (mean, index))
-    latents = decoder.take_lanes(tables.tables, means, indices, LANE)
+    latents = decoder.take_lanes(tables.tables, means, indices)
     return _unflat(latents, mean, is_coded)
 
 

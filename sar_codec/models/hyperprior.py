@@ -55,7 +55,7 @@ class Hyperprior(Codec):
     a checkerboard, the others in a third. At high rates the coarse latents of a block tell best
     how much there is in the fine ones; what is around tells little.
 
-    Latents are quantised less their means, by a trellis that runs along 64 of them at a time: see
+    Latents are quantised less their means, by a trellis that runs along 512 of them at a time: see
     `entropy.trellis`. Gains, and a bias in each part, depend on the quality level. A channel of `z`
     has one learned density. What reading the symbols depends on is made of `IntegerLayer`: it is
     the same on every machine.

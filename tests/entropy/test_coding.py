@@ -103,7 +103,7 @@ def test_bytes_that_no_encoder_wrote_are_refused_or_give_some_symbols() -> None:
         SymbolDecoder(b"\xff" * 8).take_bits(torch.tensor([3]))
 
 
-@pytest.mark.parametrize("shape", [(1, 64 * 50), (3, 64 * 4 + 7), (2, 5)])
+@pytest.mark.parametrize("shape", [(1, 512 * 50), (3, 512 * 4 + 7), (2, 5)])
 def test_values_around_their_means_come_back_from_lanes(shape: tuple[int, int]) -> None:
     """Tables of two quantisers, one after the other; the second's points are half a step nearer."""
     counted = CountedTables()
@@ -112,11 +112,11 @@ def test_values_around_their_means_come_back_from_lanes(shape: tuple[int, int]) 
     indices = torch.randint(-50, SCALES * FRACTION + 50, shape, generator=generator).int()
     values = means / FRACTION + 2 * torch.randn(shape, generator=generator)
     values[0, 3], values[0, 4] = float("nan"), float("-inf")
-    found = quantised_around(values, means, indices, 64, counted.prices())
+    found = quantised_around(values, means, indices, counted.prices())
     encoder = SymbolEncoder()
     encoder.put_lanes(found.symbols, counted.tables, found.tables)
     decoder = SymbolDecoder(encoder.data())
-    decoded = decoder.take_lanes(counted.tables, means, indices, 64)
+    decoded = decoder.take_lanes(counted.tables, means, indices)
     assert torch.equal(decoded, found.decoded)
     off = (decoded / FRACTION - values)[values.isfinite()].abs()
     assert off.max() <= 1.5

@@ -13,7 +13,7 @@ from sar_codec.entropy.counted import CountedTables
 from sar_codec.entropy.gaussian import SCALES
 from sar_codec.entropy.search import Prices, Quantised, has_kernel, of_tensors
 from sar_codec.entropy.tables import LARGEST_SYMBOL, LARGEST_VALUE
-from sar_codec.entropy.trellis import half_points, quantisers_of
+from sar_codec.entropy.trellis import SHORT, half_points, quantisers_of
 
 pytestmark = pytest.mark.skipif(find_spec("triton") is None, reason="Triton is not installed")
 
@@ -70,7 +70,7 @@ def test_tables_and_points_are_those_of_the_quantisers(search: Search) -> None:
     values[1::3, 11] = -LARGEST_VALUE
     found = search(values, scales, CountedTables().prices())
     assert found.symbols.abs().max() <= LARGEST_SYMBOL
-    quantisers = quantisers_of(found.symbols)
+    quantisers = quantisers_of(found.symbols, SHORT)
     assert torch.equal(found.tables, SCALES * quantisers + scales)
     assert torch.equal(found.points, half_points(found.symbols, quantisers))
     near = values.abs() < 1000
