@@ -25,21 +25,20 @@ Floats = NDArray[np.float32]
 Whole = NDArray[np.int32]
 Exact = NDArray[np.float64]
 Sums = NDArray[np.int16]  # of costs
-Work = tuple[Sums, Sums, NDArray[np.uint32]]
+Work = tuple[Sums, Sums, NDArray[np.uint32], Symbols, NDArray[np.uint8]]
 
 _LENGTH = LONG.length
-_FOLLOWING, _QUANTISERS = LONG.following, LONG.quantisers
+_QUANTISERS = LONG.quantisers
 _SUMS_OF_NEXT = np.array([sum_of_bits(state, MASK_OF_NEXT) for state in range(STATES)])
 # Costs are sums of 16 bits. A squared step is so many; what costs more than four of them is taken
 # to cost that. From the best of all states eight steps lead to any other, so sums stay within 2^14
 # for as long, and the least is subtracted after that. States that cannot be yet begin with as much.
 _UNIT, _MOST = np.float32(256), np.float32(1023)
 _UNREACHED = 2**14
+_FAR = np.float32(2)  # that 0 is no choice any more; no symbol costs that much more than others
 _BRANCHES = 2 * QUANTISERS
-# From here on, float32 has no odd numbers: what was meant to be one leads to another state.
-_EVEN = np.float32(2**24)
 _BIT, _ESCAPE_BITS, _QUIET = np.float32(BIT), np.float32(ESCAPE_BITS), np.float32(QUIET)
-_HALF, _ONE, _ZERO, _TWO = (np.float32(each) for each in (0.5, 1, 0, 2))
+_HALF, _ZERO = np.float32(0.5), np.float32(0)
 _LARGEST = np.float32(LARGEST_VALUE)
 _FINE, _HALF_STEP = np.float32(1 / FRACTION), FRACTION // 2
 
@@ -101,6 +100,8 @@ def _room() -> Work:
         np.empty((2 * STATES, WIDTH), np.int16),
         np.empty((_BRANCHES, WIDTH), np.int16),
         np.empty((_LENGTH, STATES), np.uint32),
+        np.empty(WIDTH, np.int64),
+        np.empty((_LENGTH, WIDTH), np.uint8),
     )
 
 
@@ -116,63 +117,71 @@ def _search(
     work: Work,
 ) -> None:
     """Writes the symbols of lanes side by side, `(L, WIDTH)`, and the quantiser each is of."""
-    both, costs, seconds = work
+    both, costs, seconds, ends, zeros = work
     totals, following = both[:STATES], both[STATES:]
     totals[:] = _UNREACHED
     totals[0] = 0
     for step in range(_LENGTH):
         for lane in range(WIDTH):
             value, scale = values[step, lane], scales[step, lane]
-            _weigh(value, bits, middles[scale], reaches[scale], costs[:, lane])
+            middle, reach = middles[scale], reaches[scale]
+            zeros[step, lane] = _weigh(value, bits, middle, reach, costs[:, lane])
         advance(totals, following, costs, seconds[step])  # type: ignore[call-arg]  # Numba gives the first
         totals, following = following, totals
         if step % STATE_BITS == STATE_BITS - 1:
             lower(totals)
     for lane in range(WIDTH):
-        state = totals[:, lane].argmin()
-        largest = _ZERO
-        for step in range(_LENGTH - 1, -1, -1):
-            is_second = (seconds[step, state] >> np.uint32(lane)) & np.uint32(1)
-            newest = state >> (STATE_BITS - 1)
-            state = 2 * state % STATES + np.int64(is_second)
-            quantiser = _QUANTISERS[state]
-            value = values[step, lane]
-            size = _nearest(abs(value), quantiser, _SUMS_OF_NEXT[state] ^ newest)
-            largest = max(largest, size)
-            symbols[step, lane] = np.int32(-size if value < 0 else size)
-            quantisers[step, lane] = quantiser
-        if largest >= _EVEN:
-            reached = 0
-            for step in range(_LENGTH):
-                quantisers[step, lane] = _QUANTISERS[reached]
-                reached = _FOLLOWING[reached, symbols[step, lane] & 1]
+        ends[lane] = totals[:, lane].argmin()
+    for step in range(_LENGTH - 1, -1, -1):
+        for lane in range(WIDTH):  # all of them a step back, as each has to wait for memory
+            reached = ends[lane]
+            is_second = (seconds[step, reached] >> np.uint32(lane)) & np.uint32(1)
+            state = 2 * reached % STATES + np.int64(is_second)
+            ends[lane] = state
+            parity = _SUMS_OF_NEXT[state] ^ (reached >> (STATE_BITS - 1))
+            quantiser = quantisers[step, lane] = _QUANTISERS[state]
+            value, size = values[step, lane], 0
+            if parity or not zeros[step, lane] >> quantiser & 1:
+                inner = _inner(abs(value), quantiser)
+                size = inner + ((inner & 1) ^ parity)
+            symbols[step, lane] = -size if value < 0 else size
 
 
 @compiled
-def _weigh(value: np.float32, bits: Floats, middle: int, reach: int, costs: Sums) -> None:
-    """Writes what the nearest symbol of each branch costs."""
+def _weigh(value: np.float32, bits: Floats, middle: int, reach: int, costs: Sums) -> int:
+    """Writes what the nearest symbols cost, one of each branch.
+
+    Of those that are even, 0 is another choice, whose cost is written where it is less. Bits tell
+    of which quantisers it is.
+    """
     size, sign = abs(value), -1 if value < 0 else 1
-    for branch in range(_BRANCHES):
-        symbol = _nearest(size, branch // 2, branch % 2)
-        held = np.int64(min(symbol, np.float32(reach)))
-        spent = bits[branch // 2, middle + sign * held]
-        if symbol > reach:
-            spent += _ESCAPE_BITS
-        point = symbol if branch < 2 else max(symbol - _HALF, _ZERO)
-        off = size - point
-        costs[branch] = np.int16(min((off * off + _BIT * spent) * _UNIT + _HALF, _MOST))
+    zeros = 0
+    for quantiser in range(QUANTISERS):
+        inner = _inner(size, quantiser)
+        off = size - max(np.float32(inner) - _HALF * quantiser, _ZERO)
+        beyond = np.float32(inner + 1) - _HALF * quantiser - size
+        near = off * off + _price(bits[quantiser], middle, sign, reach, inner)
+        far = beyond * beyond + _price(bits[quantiser], middle, sign, reach, inner + 1)
+        even, odd = (far, near) if inner & 1 else (near, far)
+        zero = size * size + _BIT * bits[quantiser, np.uint64(middle)]
+        if zero < even and size < _FAR:
+            even = zero
+            zeros |= 1 << quantiser
+        costs[2 * quantiser] = np.int16(min(even * _UNIT + _HALF, _MOST))
+        costs[2 * quantiser + 1] = np.int16(min(odd * _UNIT + _HALF, _MOST))
+    return zeros
 
 
 @compiled
-def _nearest(size: np.float32, quantiser: int, parity: int) -> np.float32:
-    """The size of the nearest even or odd symbol of a quantiser."""
-    if quantiser == 0:
-        if parity == 0:
-            return _TWO * np.rint(size * _HALF)
-        return _TWO * np.floor(size * _HALF) + _ONE
-    if parity == 0:
-        return _TWO * np.rint((size + _HALF) * _HALF)
-    return _TWO * np.rint(max(size - _HALF, _ZERO) * _HALF) + _ONE
+def _inner(size: np.float32, quantiser: int) -> int:
+    """Of the two symbols whose points a value lies between, the one nearer to 0."""
+    return int(size + _HALF * quantiser)
+
+
+@compiled
+def _price(bits: Floats, middle: int, sign: int, reach: int, symbol: int) -> np.float32:
+    price = _BIT * bits[np.uint64(middle + sign * min(symbol, reach))]
+    return price + _BIT * _ESCAPE_BITS if symbol > reach else price
 
 
 @compiled
