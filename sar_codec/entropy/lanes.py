@@ -41,6 +41,7 @@ _BIT, _ESCAPE_BITS, _QUIET = np.float32(BIT), np.float32(ESCAPE_BITS), np.float3
 _HALF, _ZERO = np.float32(0.5), np.float32(0)
 _LARGEST = np.float32(LARGEST_VALUE)
 _FINE, _HALF_STEP = np.float32(1 / FRACTION), FRACTION // 2
+_BESIDE = 16  # steps; lengths are multiples of it
 
 
 @compiled
@@ -226,20 +227,26 @@ def decode(
     tables_each = len(tables.starts) // QUANTISERS
     states = np.zeros(count, np.int64)
     which, symbols = np.empty(count, np.int16), np.empty(count, np.int64)
-    for step in range(length):
+    # As many steps of each lane as lie side by side in memory; from lane to lane it is far.
+    scales, points = np.zeros((_BESIDE, count), np.int16), np.empty((_BESIDE, count), np.int64)
+    for first in range(0, length, _BESIDE):
         for lane in range(count):
-            place = lane % each * length + step
-            scale = 0
-            if place < size:
-                scale = _scale(indices[lane // each, place], tables_each)
-            which[lane] = scale + tables_each * quantisers[states[lane]]
-        if not take_step(state, words, which, tables, symbols):
-            return False
+            image, start = lane // each, lane % each * length + first
+            for step in range(_BESIDE):
+                inside = start + step < size
+                index = indices[image, start + step] if inside else 0
+                scales[step, lane] = _scale(index, tables_each)
+        for step in range(_BESIDE):
+            for lane in range(count):
+                which[lane] = scales[step, lane] + tables_each * quantisers[states[lane]]
+            if not take_step(state, words, which, tables, symbols):
+                return False
+            for lane in range(count):
+                points[step, lane] = _half_points(symbols[lane], quantisers[states[lane]])
+                states[lane] = following[states[lane], symbols[lane] & 1]
         for lane in range(count):
-            symbol = symbols[lane]
-            place = lane % each * length + step
-            if place < size:
-                point = _half_points(symbol, quantisers[states[lane]])
-                decoded[lane // each, place] = point * _HALF_STEP + means[lane // each, place]
-            states[lane] = following[states[lane], symbol & 1]
+            image, start = lane // each, lane % each * length + first
+            for step in range(min(_BESIDE, size - start)):
+                place = start + step
+                decoded[image, place] = points[step, lane] * _HALF_STEP + means[image, place]
     return True
