@@ -1,6 +1,7 @@
 """Layers that every machine agrees on to the last bit: integers held in floating point."""
 
 import math
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import torch
@@ -42,14 +43,17 @@ class IntegerLayer(nn.Module):
         nn.init.normal_(self.weight, std=1 / math.sqrt(inputs))
         self._made: tuple[object, _Constants] | None = None
 
-    def forward(self, x: Tensor, level: Tensor) -> Tensor:
+    def forward(self, x: Tensor | Sequence[Tensor], level: Tensor) -> Tensor:
         """The layer's result, `saturated`.
 
         Args:
-            x: `saturated` activations.
+            x: `saturated` activations, or several that are taken together, `(B, ., h, w)`.
             level: `(B,)`, from 0 to `levels - 1`; float32, or int64 in units of 1/64.
         """
-        return self._exact(x, level) if x.dtype == torch.int32 else self._trained(x, level)
+        parts = [x] if isinstance(x, Tensor) else x
+        if parts[0].dtype == torch.int32:
+            return self._exact(parts, level)
+        return self._trained(torch.cat(tuple(parts), 1), level)
 
     def _trained(self, x: Tensor, level: Tensor) -> Tensor:
         unit = self._units().float()
@@ -76,18 +80,20 @@ class IntegerLayer(nn.Module):
         return weight, between_levels(bias, level).flatten(2), unit
 
     @torch.no_grad()
-    def _exact(self, x: Tensor, level: Tensor) -> Tensor:
-        flat = x.flatten(2)
+    def _exact(self, parts: Sequence[Tensor], level: Tensor) -> Tensor:
         made = self._constants(level)
-        largest = torch.maximum(flat.amax((0, 2)), -flat.amin((0, 2))).double()
+        others = 0, 2, 3
+        sizes = [torch.maximum(each.amax(others), -each.amin(others)) for each in parts]
+        largest = torch.cat(sizes).double()
         # Of sums, whatever their order; with the 1/2 that rounds.
         is_small = bool((made.sizes @ largest + made.largest_bias < _WHOLE_IN_FLOAT32).all())
         weight, bias = made.weight, made.bias
-        if is_small and multiplies_float32_in_full(x.device):
+        if is_small and multiplies_float32_in_full(weight.device):
             weight, bias = made.short_weight, made.short_bias
-        with torch.autocast(x.device.type, enabled=False):
-            y = torch.baddbmm(bias, weight.expand(len(x), -1, -1), flat.to(weight.dtype)).floor_()
-        return y.clamp_(-_LARGEST, _LARGEST).int().reshape(len(x), -1, *x.shape[2:])
+        with torch.autocast(weight.device.type, enabled=False):
+            flat = _joined(parts, weight.dtype).flatten(2)
+            y = torch.baddbmm(bias, weight.expand(len(flat), -1, -1), flat).floor_()
+        return y.clamp_(-_LARGEST, _LARGEST).int().reshape(len(y), -1, *parts[0].shape[2:])
 
     def _constants(self, level: Tensor) -> "_Constants":
         """What there is to multiply by; kept, as the tiles of a file are all of one level."""
@@ -107,6 +113,16 @@ class IntegerLayer(nn.Module):
         exponent = (torch.frexp(largest).exponent - 7).clamp(-_FINEST, 0)
         # Not exp2, which need not be exact.
         return (1 << (exponent + _FINEST)).double() / 2**_FINEST
+
+
+def _joined(parts: Sequence[Tensor], dtype: torch.dtype) -> Tensor:
+    """Channels of all parts, as another type, in one pass: new memory takes longest."""
+    count, _, height, width = parts[0].shape
+    channels = [each.shape[1] for each in parts]
+    joined = parts[0].new_empty(count, sum(channels), height, width, dtype=dtype)
+    for place, part in zip(joined.split(channels, 1), parts, strict=True):
+        place.copy_(part)
+    return joined
 
 
 class _Constants(NamedTuple):

@@ -239,13 +239,12 @@ class Predictor(nn.Module):
 
     def white(self, black: Tensor, hidden: Tensor, level: Tensor) -> tuple[Tensor, Tensor]:
         """Those of the other colour, by the four around each."""
-        four = around(black)
-        known = torch.cat([hidden, four, log_size(four)], 1)
+        known = hidden, *around(black), *around(log_size(black))
         return _halves(self.white_leave(rectified(self.white_enter(known, level)), level))
 
     def fine(self, coarse: Tensor, hidden: Tensor, level: Tensor) -> tuple[Tensor, Tensor]:
         """Those of the fine channels, `(B, fine, h, w)`, by the coarse ones there and around."""
-        known = torch.cat([hidden, coarse, cross(log_size(coarse))], 1)
+        known = hidden, coarse, *cross(log_size(coarse))
         return _halves(self.fine_leave(rectified(self.fine_enter(known, level)), level))
 
 
@@ -278,10 +277,10 @@ def merge(black: Tensor, white: Tensor) -> Tensor:
     return torch.stack([even, odd], -1).flatten(-2)
 
 
-def around(black: Tensor) -> Tensor:
+def around(black: Tensor) -> list[Tensor]:
     """Black places above, below, left and right of each white one, 0 outside.
 
-    `(B, C, h, w/2)` -> `(B, 4 C, h, w/2)`.
+    Those of `(B, C, h, w/2)`, each of the same shape.
     """
     rows, columns = black.shape[2:]
     edged = functional.pad(black, (1, 1, 1, 1))
@@ -289,15 +288,15 @@ def around(black: Tensor) -> Tensor:
     before, after = edged[:, :, 1:-1, :columns], edged[:, :, 1:-1, 2:]
     is_odd = _odd_rows(black)
     left, right = torch.where(is_odd, before, black), torch.where(is_odd, black, after)
-    return torch.cat([above, below, left, right], 1)
+    return [above, below, left, right]
 
 
-def cross(x: Tensor) -> Tensor:
-    """Each place with those above, below, left and right, 0 outside: -> `(B, 5 C, h, w)`."""
+def cross(x: Tensor) -> list[Tensor]:
+    """Each place, and those above, below, left and right, 0 outside: each of the same shape."""
     edged = functional.pad(x, (1, 1, 1, 1))
     above, below = edged[:, :, :-2, 1:-1], edged[:, :, 2:, 1:-1]
     left, right = edged[:, :, 1:-1, :-2], edged[:, :, 1:-1, 2:]
-    return torch.cat([x, above, below, left, right], 1)
+    return [x, above, below, left, right]
 
 
 def window(x: Tensor) -> Tensor:
