@@ -38,10 +38,11 @@ _UNREACHED = 2**14
 _FAR = np.float32(2)  # that 0 is no choice any more; no symbol costs that much more than others
 _BRANCHES = 2 * QUANTISERS
 _BIT, _ESCAPE_BITS, _QUIET = np.float32(BIT), np.float32(ESCAPE_BITS), np.float32(QUIET)
-_HALF, _ZERO = np.float32(0.5), np.float32(0)
+_HALF, _ZERO, _ONE = np.float32(0.5), np.float32(0), np.float32(1)
 _LARGEST = np.float32(LARGEST_VALUE)
 _FINE, _HALF_STEP = np.float32(1 / FRACTION), FRACTION // 2
-_BESIDE = 16  # steps; lengths are multiples of it
+_FRACTION_BITS = FRACTION.bit_length() - 1
+_BESIDE = 16  # steps of each lane at a time; lengths are multiples of it
 
 
 @compiled
@@ -54,45 +55,53 @@ def encode(
     count, tables_each = images * each, len(middles)
     symbols = np.zeros((_LENGTH, count), np.int32)
     numbers = np.empty((_LENGTH, count), np.int16)
+    for first in range(0, _LENGTH, _BESIDE):
+        _scales(indices, first, _LENGTH, tables_each, numbers[first : first + _BESIDE])
     decoded = np.empty((images, size), np.float64)
-    off, scales = np.zeros((_LENGTH, WIDTH), np.float32), np.zeros((_LENGTH, WIDTH), np.int32)
+    prices, zeros_at = _priced(bits, middles, reaches)
+    off = np.zeros((_LENGTH, WIDTH), np.float32)
+    at, reach = np.zeros((_LENGTH, WIDTH), np.int32), np.zeros((_LENGTH, WIDTH), np.int32)
     found, quantisers = np.empty((_LENGTH, WIDTH), np.int32), np.empty((_LENGTH, WIDTH), np.int32)
     work = _room()
     lanes, waiting = np.empty(WIDTH, np.int64), 0
     for lane in range(count):
         image, start = lane // each, lane % each * _LENGTH
         held = min(_LENGTH, size - start)
-        largest = _ZERO
+        decoded[image, start : start + held] = means[image, start : start + held]
+        is_loud = False
         for step in range(held):
-            mean = means[image, start + step]
-            value = values[image, start + step] - np.float32(mean) * _FINE
-            value = min(max(value, -_LARGEST), _LARGEST) if value == value else _ZERO
-            largest = max(largest, abs(value))
-            scale = _scale(indices[image, start + step], tables_each)
-            off[step, waiting] = value
-            scales[step, waiting] = numbers[step, lane] = scale
-            decoded[image, start + step] = mean
-        off[held:, waiting] = 0
-        scales[held:, waiting] = 0
-        numbers[held:, lane] = 0
+            far = abs(values[image, start + step] - np.float32(means[image, start + step]) * _FINE)
+            is_loud |= far >= _QUIET
         # Of a quiet one, zeros lead from the first state to itself.
-        if largest >= _QUIET:
+        if is_loud:
+            for step in range(held):
+                off[step, waiting] = _off(values[image, start + step], means[image, start + step])
+                scale = _scale(indices[image, start + step], tables_each)
+                at[step, waiting], reach[step, waiting] = zeros_at[scale], reaches[scale]
+            off[held:, waiting] = 0
+            at[held:, waiting], reach[held:, waiting] = zeros_at[0], reaches[0]
             lanes[waiting] = lane
             waiting += 1
         if waiting == WIDTH or (waiting and lane == count - 1):
-            _search(off, scales, bits, middles, reaches, found, quantisers, work)
+            _search(off, at, reach, prices, found, quantisers, work)
+            for step in range(_LENGTH):
+                for place in range(waiting):
+                    symbols[step, lanes[place]] = found[step, place]
+                    numbers[step, lanes[place]] += quantisers[step, place] * tables_each
             for place in range(waiting):
-                done = lanes[place]
-                image, start = done // each, done % each * _LENGTH
-                for step in range(_LENGTH):
-                    symbol, quantiser = found[step, place], quantisers[step, place]
-                    symbols[step, done] = symbol
-                    numbers[step, done] += quantiser * tables_each
-                    if start + step < size:
-                        point = _half_points(symbol, quantiser) * _HALF_STEP
-                        decoded[image, start + step] += point
+                image, start = lanes[place] // each, lanes[place] % each * _LENGTH
+                for step in range(min(_LENGTH, size - start)):
+                    point = _half_points(found[step, place], quantisers[step, place])
+                    decoded[image, start + step] += point * _HALF_STEP
             waiting = 0
     return symbols, numbers, decoded
+
+
+@compiled
+def _off(value: np.float32, mean: int) -> np.float32:
+    """How far a value is off its mean; 0 if it is no number."""
+    off = value - np.float32(mean) * _FINE
+    return min(max(off, -_LARGEST), _LARGEST) if off == off else _ZERO
 
 
 @compiled
@@ -107,26 +116,62 @@ def _room() -> Work:
 
 
 @compiled
+def _priced(bits: Floats, middles: Symbols, reaches: Symbols) -> tuple[Floats, Whole]:
+    """What symbols cost, in units of sums; and where 0 of each scale is.
+
+    At both ends of each scale there is one more: what is beyond.
+    """
+    prices = np.empty((QUANTISERS, (2 * reaches + 3).sum()), np.float32)
+    zeros_at = np.empty(len(middles), np.int32)
+    begin = 0
+    for scale in range(len(middles)):
+        reach = reaches[scale]
+        zeros_at[scale] = begin + reach + 1
+        for quantiser in range(QUANTISERS):
+            for symbol in range(-reach - 1, reach + 2):
+                held = min(max(symbol, -reach), reach)
+                spent = bits[quantiser, middles[scale] + held] + (held != symbol) * _ESCAPE_BITS
+                prices[quantiser, zeros_at[scale] + symbol] = spent * _BIT * _UNIT
+        begin += 2 * reach + 3
+    return prices, zeros_at
+
+
+@compiled
 def _search(
     values: Floats,
-    scales: Whole,
-    bits: Floats,
-    middles: Symbols,
-    reaches: Symbols,
+    at: Whole,
+    reaches: Whole,
+    prices: Floats,
     symbols: Whole,
     quantisers: Whole,
     work: Work,
 ) -> None:
-    """Writes the symbols of lanes side by side, `(L, WIDTH)`, and the quantiser each is of."""
+    """Writes the symbols of lanes side by side, `(L, WIDTH)`, and the quantiser each is of.
+
+    Args:
+        values: less their means.
+        at: where the price of 0 is, of each one's scale.
+        reaches: how far its prices go to both sides, without what is beyond.
+        prices: of both quantisers.
+        symbols: to be written.
+        quantisers: likewise.
+        work: room for what is in between.
+    """
     both, costs, seconds, ends, zeros = work
     totals, following = both[:STATES], both[STATES:]
     totals[:] = _UNREACHED
     totals[0] = 0
     for step in range(_LENGTH):
-        for lane in range(WIDTH):
-            value, scale = values[step, lane], scales[step, lane]
-            middle, reach = middles[scale], reaches[scale]
-            zeros[step, lane] = _weigh(value, bits, middle, reach, costs[:, lane])
+        for quantiser in range(QUANTISERS):
+            _weigh(
+                quantiser,
+                values[step],
+                at[step],
+                reaches[step],
+                prices[quantiser],
+                zeros[step],
+                costs,
+            )
         advance(totals, following, costs, seconds[step])  # type: ignore[call-arg]  # Numba gives the first
         totals, following = following, totals
         if step % STATE_BITS == STATE_BITS - 1:
@@ -143,52 +188,67 @@ def _search(
             quantiser = quantisers[step, lane] = _QUANTISERS[state]
             value, size = values[step, lane], 0
             if parity or not zeros[step, lane] >> quantiser & 1:
-                inner = _inner(abs(value), quantiser)
+                inner = int(abs(value) + _HALF * quantiser)
                 size = inner + ((inner & 1) ^ parity)
             symbols[step, lane] = -size if value < 0 else size
 
 
 @compiled
-def _weigh(value: np.float32, bits: Floats, middle: int, reach: int, costs: Sums) -> int:
-    """Writes what the nearest symbols cost, one of each branch.
+def _weigh(
+    quantiser: int,
+    values: Floats,
+    at: Whole,
+    reaches: Whole,
+    prices: Floats,
+    zeros: NDArray[np.uint8],
+    costs: Sums,
+) -> None:
+    """Writes what the nearest symbols of a quantiser cost, an even one and an odd one.
 
-    Of those that are even, 0 is another choice, whose cost is written where it is less. Bits tell
-    of which quantisers it is.
+    Of those that are even, 0 is another choice, whose cost is written where it is less; of which
+    lanes, the bit of the quantiser says.
     """
-    size, sign = abs(value), -1 if value < 0 else 1
-    zeros = 0
-    for quantiser in range(QUANTISERS):
-        inner = _inner(size, quantiser)
-        off = size - max(np.float32(inner) - _HALF * quantiser, _ZERO)
-        beyond = np.float32(inner + 1) - _HALF * quantiser - size
-        near = off * off + _price(bits[quantiser], middle, sign, reach, inner)
-        far = beyond * beyond + _price(bits[quantiser], middle, sign, reach, inner + 1)
-        even, odd = (far, near) if inner & 1 else (near, far)
-        zero = size * size + _BIT * bits[quantiser, np.uint64(middle)]
-        if zero < even and size < _FAR:
-            even = zero
-            zeros |= 1 << quantiser
-        costs[2 * quantiser] = np.int16(min(even * _UNIT + _HALF, _MOST))
-        costs[2 * quantiser + 1] = np.int16(min(odd * _UNIT + _HALF, _MOST))
-    return zeros
+    for lane in range(WIDTH):
+        size, sign = abs(values[lane]), np.int32(-1 if values[lane] < 0 else 1)
+        zero_at, beyond = at[lane], reaches[lane] + np.int32(1)
+        # Of the two symbols whose points the value lies between, the one nearer to 0.
+        place = size + _HALF * np.float32(quantiser)
+        inner = np.int32(place)
+        off = place - np.float32(inner)
+        rest = _ONE - off
+        if quantiser and inner == 0:  # whose point is 0 too, not half a step below
+            off = size
+        near = off * off * _UNIT + prices[np.uint32(zero_at + sign * min(inner, beyond))]
+        outer = min(inner + np.int32(1), beyond)
+        far = rest * rest * _UNIT + prices[np.uint32(zero_at + sign * outer)]
+        is_odd = (inner & 1) != 0
+        even, odd = far if is_odd else near, near if is_odd else far
+        zero = size * size * _UNIT + prices[np.uint32(zero_at)]
+        is_zero = (zero < even) & (size < _FAR)
+        zeros[lane] = zeros[lane] * (quantiser > 0) | is_zero << quantiser
+        costs[2 * quantiser, lane] = np.int16(min((zero if is_zero else even) + _HALF, _MOST))
+        costs[2 * quantiser + 1, lane] = np.int16(min(odd + _HALF, _MOST))
 
 
 @compiled
-def _inner(size: np.float32, quantiser: int) -> int:
-    """Of the two symbols whose points a value lies between, the one nearer to 0."""
-    return int(size + _HALF * quantiser)
+def _scales(indices: Whole, first: int, length: int, tables_each: int, scales: Numbers) -> None:
+    """Writes the scales of some steps of all lanes, `(steps, lanes)`; 0 where lanes are filled up.
 
-
-@compiled
-def _price(bits: Floats, middle: int, sign: int, reach: int, symbol: int) -> np.float32:
-    price = _BIT * bits[np.uint64(middle + sign * min(symbol, reach))]
-    return price + _BIT * _ESCAPE_BITS if symbol > reach else price
+    Steps of a lane lie side by side in memory, lanes far from each other.
+    """
+    size = indices.shape[1]
+    each = (size + length - 1) // length
+    for lane in range(scales.shape[1]):
+        image, start = lane // each, lane % each * length + first
+        for step in range(len(scales)):
+            inside = start + step < size
+            scales[step, lane] = _scale(indices[image, start + step], tables_each) if inside else 0
 
 
 @compiled
 def _scale(index: int, count: int) -> int:
     """The nearest whole index of one in units of 1/32."""
-    return min(max((index + FRACTION // 2) // FRACTION, 0), count - 1)
+    return min(max((index + FRACTION // 2) >> _FRACTION_BITS, 0), count - 1)
 
 
 @compiled
@@ -227,15 +287,9 @@ def decode(
     tables_each = len(tables.starts) // QUANTISERS
     states = np.zeros(count, np.int64)
     which, symbols = np.empty(count, np.int16), np.empty(count, np.int64)
-    # As many steps of each lane as lie side by side in memory; from lane to lane it is far.
     scales, points = np.zeros((_BESIDE, count), np.int16), np.empty((_BESIDE, count), np.int64)
     for first in range(0, length, _BESIDE):
-        for lane in range(count):
-            image, start = lane // each, lane % each * length + first
-            for step in range(_BESIDE):
-                inside = start + step < size
-                index = indices[image, start + step] if inside else 0
-                scales[step, lane] = _scale(index, tables_each)
+        _scales(indices, first, length, tables_each, scales)
         for step in range(_BESIDE):
             for lane in range(count):
                 which[lane] = scales[step, lane] + tables_each * quantisers[states[lane]]
