@@ -21,7 +21,7 @@ from sar_codec.coding.container import Reader
 from sar_codec.coding.lossy import Network
 from sar_codec.coding.parts import OF_NETWORKS, Method, Part, unpack_validity
 from sar_codec.coding.pixels import unpack_exceptions
-from sar_codec.coding.power import gain_db
+from sar_codec.coding.power import AROUND, emphasis, gain_db
 from sar_codec.coding.threads import cores, one_thread_each
 from sar_codec.coding.tiling import Window
 from sar_codec.errors import UserError
@@ -149,9 +149,8 @@ class Image:
         """Pixels of a window of what the tiles are of."""
         tiling, raster = self.header.tiling, self.header.raster
         pixels = np.empty((len(raster.measured), window.height, window.width), raster.dtype)
-        margin = self._network.decoding_margin if isinstance(self._network, Network) else 0
         tiles = list(tiling.touched(window))
-        around = list(tiling.touched(window.grown(margin, tiling.height, tiling.width)))
+        around = sorted({other for tile in tiles for other in self._needed(tile, window)})
         bands = range(len(pixels))
         self._hold([self._number(tile, band) for tile in around for band in bands])
 
@@ -221,6 +220,19 @@ class Image:
     def _number(self, tile: int, part: int) -> int:
         return tile * self.header.parts + part
 
+    def _needed(self, tile: int, window: Window) -> Iterator[int]:
+        """Tiles that tell of what a window and a tile share."""
+        whole = self.header.tiling.window(tile)
+        if not isinstance(self._network, Network):
+            return iter([tile])
+        return self.header.tiling.touched(self._with_latents(_emphasised(window, whole)))
+
+    def _with_latents(self, window: Window) -> Window:
+        """What a window's pixels depend on."""
+        assert isinstance(self._network, Network)
+        tiling = self.header.tiling
+        return window.grown(self._network.decoding_margin, tiling.height, tiling.width)
+
     def _hold(self, numbers: list[int]) -> None:
         """Decodes parts of tiles, and forgets the oldest ones."""
         missing = [number for number in numbers if number not in self._held]
@@ -289,7 +301,7 @@ class Image:
             fill = nothing if stored.nodata_pixel is None else stored.nodata_pixel
             return np.full(shared[2:], fill, stored.dtype)
         if isinstance(symbols.decoded, Tensor):
-            pixels = stored.to_pixels(self._decibels(tile, band, shared, symbols.part.gains))
+            pixels = stored.to_pixels(self._decibels(tile, band, shared, symbols.part))
         elif symbols.decoded is not None:
             pixels = self._cells.to_pixels(symbols.decoded[inside]).astype(stored.dtype)
             if not self._cells.is_integer:
@@ -302,23 +314,27 @@ class Image:
             pixels = np.where(symbols.is_coded[inside], pixels, kept[inside])
         return pixels
 
-    def _decibels(self, tile: int, band: int, shared: Window, gains: bytes) -> NDArray[np.float32]:
+    def _decibels(self, tile: int, band: int, shared: Window, part: Part) -> NDArray[np.float32]:
+        if not part.gains:
+            return self._without_gains(band, shared)
+        whole = self.header.tiling.window(tile)
+        gains = gain_db(part.gains, (whole.height, whole.width))[shared.within(whole)]
+        if part.method != Method.NETWORK:
+            return self._without_gains(band, shared) + gains
+        known = _emphasised(shared, whole)
+        decibels = self._without_gains(band, known)
+        gains *= emphasis(decibels)[shared.within(known)]
+        gains += decibels[shared.within(known)]
+        return gains
+
+    def _without_gains(self, band: int, shared: Window) -> NDArray[np.float32]:
         network, about = self._network, self.header.about
         assert isinstance(network, Network) and about.quality is not None
-        whole = self.header.tiling.window(tile)
-        latents, origin = self._latents_around(
-            band,
-            shared.grown(
-                network.decoding_margin, self.header.tiling.height, self.header.tiling.width
-            ),
-        )
+        latents, origin = self._latents_around(band, self._with_latents(shared))
         image = network.image(latents, about.quality)
         row, column = shared.row - BLOCK * origin[0], shared.column - BLOCK * origin[1]
         decibels = image[row : row + shared.height, column : column + shared.width]
-        decibels = decibels - np.float32(about.shift_db[band])
-        if gains:
-            decibels += gain_db(gains, (whole.height, whole.width))[shared.within(whole)]
-        return decibels
+        return decibels - np.float32(about.shift_db[band])
 
     def _latents_around(self, band: int, window: Window) -> tuple[Tensor, tuple[int, int]]:
         """Latents of all blocks that a window touches, and the row and column of the first."""
@@ -341,3 +357,8 @@ class Image:
             latents[:, :, rows, columns] = symbols.decoded[:, :, *shared.within(has)]
         assert latents is not None
         return latents, (top, left)
+
+
+def _emphasised(window: Window, tile: Window) -> Window:
+    """What tells how a tile's gains are spread over a window's pixels."""
+    return window.shared_with(tile).with_blocks_around(AROUND).shared_with(tile)

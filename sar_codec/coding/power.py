@@ -5,11 +5,16 @@ in decibels loses half a decibel of power, single-look speckle 2.5 dB. So each b
 gain, interpolated between the blocks' middles, so that no edges show. Where targets are lost in one
 part of a block, its gain makes up for them in all of it; if that shows in what lies across blocks,
 the quarters of these have gains of their own, as long as that takes few bytes.
+
+What smoothing takes from power it takes from contrast, and there is least error in decibels for the
+same power where brighter pixels get more of a gain: in proportion to their power. But only to that
+over what is around them, within some 16 pixels: fields that are darker or brighter than others keep
+their own means.
 """
 
 import math
 from functools import cache, lru_cache
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -29,6 +34,8 @@ _STEP_DB = 0.06
 _LARGEST = 800  # steps; where the network loses a target, its block lacks nearly all of its power
 _LARGEST_DB = np.float32(150)  # no measurement has more; products and sums stay finite
 _PATCH = 8  # pixels that have about the same gain
+AROUND = 16  # pixels
+_MOST = 2.0  # times its gain that a pixel gets, and at least 0
 # A gain changes its neighbours' power too. Rounds are cheap while patches stand for their pixels.
 _COARSE_ROUNDS = 40
 _FINE_ROUNDS = 3
@@ -46,7 +53,8 @@ def pack_gains(
         room: bytes that small blocks may take more than large ones.
     """
     counts = np.isfinite(wanted)
-    aim, power = _patch_sums(_power(wanted, counts)), _power(decoded, counts)
+    aim = _patch_sums(_power(wanted, counts))
+    power = _Gained.of(_power(decoded, counts), emphasis(decoded))
     steps = _steps(aim, power, BLOCK)
     gains = _packed(steps, BLOCK)
     shows = _across_db(steps, aim, power) > _TOLERATED_DB
@@ -61,9 +69,58 @@ def pack_gains(
     return gains
 
 
+def emphasis(decibels: NDArray[np.float32]) -> NDArray[np.float32]:
+    """How many times its block's gain each pixel gets, `(h, w)`.
+
+    Args:
+        decibels: of a tile, or of some of it that begins and ends with 16 pixels of it; but for
+            these, results are those of the whole tile.
+    """
+    x = torch.from_numpy(decibels)[None, None]
+    means = functional.avg_pool2d(x, AROUND, ceil_mode=True, count_include_pad=False)
+    around = functional.interpolate(means, scale_factor=AROUND, mode="bilinear")
+    # As power over that around, but for what is beyond the first order.
+    over = x - around[..., : x.shape[2], : x.shape[3]]
+    return over.mul_(np.log(10) / 10).add_(1).clamp_(0, _MOST)[0, 0].numpy()
+
+
+class _Gained(NamedTuple):
+    """What the decoder has.
+
+    Attributes:
+        pixels: their power, `(h, w)`.
+        emphasis: how many times its gain each one gets, likewise.
+        patches: sums of power.
+        emphases: how many times the gain of its middle each patch gets, about.
+    """
+
+    pixels: NDArray[np.float32]
+    emphasis: NDArray[np.float32]
+    patches: NDArray[np.float32]
+    emphases: NDArray[np.float32]
+
+    @classmethod
+    def of(cls, power: NDArray[np.float32], emphasis: NDArray[np.float32]) -> "_Gained":
+        patches, emphasised = _patch_sums(power), _patch_sums(power * emphasis)
+        with np.errstate(invalid="ignore"):
+            emphases = np.nan_to_num(emphasised / patches, nan=1.0)
+        return cls(power, emphasis, patches, emphases)
+
+    def sums(
+        self, steps: NDArray[np.float64], block: int, by_pixels: bool = False
+    ) -> NDArray[np.float32]:
+        """Of patches, with these gains."""
+        step = 1 if by_pixels else _PATCH
+        gains = _gain_db(steps, self.pixels.shape, block, step)
+        gains *= self.emphasis if by_pixels else self.emphases
+        gained = _power(gains)
+        gained *= self.pixels if by_pixels else self.patches
+        return _patch_sums(gained) if by_pixels else gained
+
+
 def _steps(
     aim: NDArray[np.float32],
-    power: NDArray[np.float32],
+    power: _Gained,
     block: int,
     start: NDArray[np.float64] | None = None,
 ) -> NDArray[np.float64]:
@@ -71,27 +128,22 @@ def _steps(
 
     Args:
         aim: of the original, sums of patches.
-        power: of what the decoder has, `(h, w)`.
+        power: of what the decoder has.
         block: side in pixels.
         start: steps of small blocks, of which large ones are to be made right as wholes.
     """
     whole = block if start is None else BLOCK
-    aims, patches = _block_sums(aim, whole), _patch_sums(power)
+    aims, found = _block_sums(aim, whole), _block_sums(power.patches, whole)
+    with np.errstate(invalid="ignore"):
+        slopes = _block_sums(power.patches * power.emphases, whole) / found
     steps = np.zeros(aims.shape) if start is None else start
-    for _ in range(_COARSE_ROUNDS):
-        gained = _power(_gain_db(steps, power.shape, block, _PATCH))
-        gained *= patches
-        missing = _missing(aims, _block_sums(gained, whole))
-        steps = steps + (missing if start is None else _quartered(missing, steps))
-        if np.abs(missing).max() < _CLOSE:
-            break
-    for _ in range(_FINE_ROUNDS):
-        gained = _power(_gain_db(steps, power.shape, block))
-        gained *= power
-        missing = _missing(aims, _block_sums(_patch_sums(gained), whole))
-        steps = steps + (missing if start is None else _quartered(missing, steps))
-        if np.abs(missing).max() < _CLOSE:
-            break
+    for rounds, by_pixels in ((_COARSE_ROUNDS, False), (_FINE_ROUNDS, True)):
+        for _ in range(rounds):
+            found = _block_sums(power.sums(steps, block, by_pixels), whole)
+            missing = _missing(aims, found) / np.fmax(slopes, 1)
+            steps = steps + (missing if start is None else _quartered(missing, steps))
+            if np.abs(missing).max() < _CLOSE:
+                break
     return steps
 
 
@@ -102,10 +154,10 @@ def _quartered(of_blocks: NDArray[Any], like: NDArray[Any]) -> NDArray[Any]:
 
 
 def _across_db(
-    steps: NDArray[np.float64], aim: NDArray[np.float32], power: NDArray[np.float32]
+    steps: NDArray[np.float64], aim: NDArray[np.float32], power: _Gained
 ) -> NDArray[np.float64]:
     """How far off those are at most that lie across a block and others: of each block."""
-    gained = _power(_gain_db(steps, power.shape, BLOCK, _PATCH)) * _patch_sums(power)
+    gained = power.sums(steps, BLOCK)
     half, off = BLOCK // _PATCH // 2, np.zeros(steps.shape)
     for row, column in ((0, half), (half, 0), (half, half)):
         inner = [

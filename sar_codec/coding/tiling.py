@@ -23,6 +23,13 @@ class Window(NamedTuple):
         right = min(self.column + self.width + margin, width)
         return Window(top, left, bottom - top, right - left)
 
+    def with_blocks_around(self, side: int) -> "Window":
+        """The squares of an image that it touches, and one more on each side, there or not."""
+        top, left = (self.row // side - 1) * side, (self.column // side - 1) * side
+        bottom = (-(-(self.row + self.height) // side) + 1) * side
+        right = (-(-(self.column + self.width) // side) + 1) * side
+        return Window(top, left, bottom - top, right - left)
+
     def shared_with(self, other: "Window") -> "Window":
         """What both cover; of height or width 0 where nothing."""
         top, left = max(self.row, other.row), max(self.column, other.column)

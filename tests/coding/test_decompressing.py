@@ -60,7 +60,8 @@ def test_a_window_is_that_of_the_whole_and_reads_only_its_tiles(
         known = found > 0
         error = decibels(found[known]) - decibels(expected[known])
         assert np.abs(error).max(initial=0) < 1e-4
-        near = 2 * (2 + (window[2] + 31) // 64) * (2 + (window[3] + 31) // 64)
+        # Of 64x64 pixels. Up to 31 pixels more tell how gains are spread, and 16 what those are.
+        near = 2 * (2 + (window[2] + 93) // 64) * (2 + (window[3] + 93) // 64)
         assert count[0] <= near
 
 

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from sar_codec.coding.power import BLOCK, gain_db, pack_gains
+from sar_codec.coding.power import AROUND, BLOCK, emphasis, gain_db, pack_gains
 from sar_codec.errors import UserError
 
 Decibels = NDArray[np.float32]
@@ -34,6 +34,11 @@ def off_db(wanted: Decibels, found: Decibels, begin: int) -> Decibels:
     return np.abs(10 * np.log10(sums(found) / sums(wanted)))
 
 
+def gained(found: Decibels, gains: bytes) -> Decibels:
+    """As the decoder has it."""
+    return found + gain_db(gains, found.shape) * emphasis(found)
+
+
 def with_lost_targets() -> tuple[Decibels, Decibels]:
     """What lacks a target in the upper left quarter of a block and has more of one in the lower."""
     wanted = speckle()
@@ -49,7 +54,7 @@ def test_blocks_have_the_power_of_the_original() -> None:
     found = smoothed(wanted)
     assert off_db(wanted, found, 0).min() > 0.3
     gains = pack_gains(wanted, found)
-    found = found + gain_db(gains, wanted.shape)
+    found = gained(found, gains)
     assert off_db(wanted, found, 0).max() < 0.05
     assert off_db(wanted, found, BLOCK // 2).max() < 0.15
     assert len(gains) < 40
@@ -57,26 +62,55 @@ def test_blocks_have_the_power_of_the_original() -> None:
 
 def test_blocks_are_small_where_it_shows_across_them_and_there_is_room() -> None:
     wanted, found = with_lost_targets()
-    large, small = (gain_db(pack_gains(wanted, found, room), wanted.shape) for room in (0, 1000))
-    for gain in (large, small):
-        assert off_db(wanted, found + gain, 0).max() < 0.1
-    assert off_db(wanted, found + large, BLOCK // 2).max() > 0.5
-    assert off_db(wanted, found + small, BLOCK // 2).max() < 0.1
+    large, small = (gained(found, pack_gains(wanted, found, room)) for room in (0, 1000))
+    for each in (large, small):
+        assert off_db(wanted, each, 0).max() < 0.1
+    assert off_db(wanted, large, BLOCK // 2).max() > 0.5
+    assert off_db(wanted, small, BLOCK // 2).max() < 0.1
+
+
+def test_fields_keep_their_means_and_errors_are_smaller_than_with_even_gains() -> None:
+    """Fields 6 dB apart, both smoothed."""
+    wanted = speckle()
+    wanted[:, SIDE // 2 - 24 :] += 6  # whose edge is within blocks
+    found = 0.6 * wanted + 0.4 * smoothed(wanted)
+    gains = pack_gains(wanted, found)
+    evenly, with_emphasis = found + gain_db(gains, wanted.shape), gained(found, gains)
+    errors = [float(((each - wanted) ** 2).mean()) for each in (found, evenly, with_emphasis)]
+    assert 0 < errors[2] - errors[0] < 0.8 * (errors[1] - errors[0])
+    for columns in (slice(0, SIDE // 2 - 40), slice(SIDE // 2 - 8, SIDE)):
+        power, expected = (
+            float((10 ** (each[:, columns] / 10)).mean()) for each in (with_emphasis, wanted)
+        )
+        assert 10 * np.log10(power / expected) == pytest.approx(0, abs=0.05)
+
+
+def test_emphasis_is_of_what_is_around_and_the_same_for_parts_of_a_tile() -> None:
+    decibels = speckle(side=200)
+    decibels[50, 60] = 30
+    whole = emphasis(decibels)
+    assert whole.shape == decibels.shape and whole.min() >= 0 and whole[50, 60] == 2
+    assert whole.mean() == pytest.approx(1, abs=0.02)
+    assert emphasis(np.full((33, 50), -7, np.float32)) == pytest.approx(1)
+    part = emphasis(decibels[32:, 48:])
+    assert np.abs(part - whole[32:, 48:])[AROUND:, AROUND:].max() < 1e-5
 
 
 def test_what_does_not_count_and_what_has_no_power_need_no_gain() -> None:
     wanted = np.full((70, 90), np.nan, np.float32)
     assert pack_gains(wanted, speckle(1, 128)[:70, :90]) == b""
     wanted[3, 5] = -12
-    assert gain_db(pack_gains(wanted, wanted - 1), wanted.shape).max() == pytest.approx(1, abs=0.06)
+    decoded = np.full((70, 90), -13, np.float32)
+    found = gained(decoded, pack_gains(wanted, decoded))
+    assert found[3, 5] == pytest.approx(-12, abs=0.06)
 
 
 @pytest.mark.parametrize("size", [(1, 1), (64, 65), (8, 300), (33, 31)])
 def test_tiles_of_any_size_have_gains(size: tuple[int, int]) -> None:
     wanted = speckle(2, 300)[: size[0], : size[1]]
     found = np.where(wanted < -12, wanted - 3, wanted + 1).astype(np.float32)
-    gained = found + gain_db(pack_gains(wanted, found), wanted.shape)
-    power, expected = (float((10 ** (each / 10)).mean()) for each in (gained, wanted))
+    found = gained(found, pack_gains(wanted, found))
+    power, expected = (float((10 ** (each / 10)).mean()) for each in (found, wanted))
     assert power == pytest.approx(expected, rel=0.02)
 
 
