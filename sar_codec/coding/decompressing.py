@@ -149,9 +149,9 @@ class Image:
         """Pixels of a window of what the tiles are of."""
         tiling, raster = self.header.tiling, self.header.raster
         pixels = np.empty((len(raster.measured), window.height, window.width), raster.dtype)
-        tiles = list(tiling.touched(window))
+        tiles, bands = list(tiling.touched(window)), range(len(pixels))
+        self._hold([self._number(tile, band) for tile in tiles for band in bands])
         around = sorted({other for tile in tiles for other in self._needed(tile, window)})
-        bands = range(len(pixels))
         self._hold([self._number(tile, band) for tile in around for band in bands])
 
         def fill(job: tuple[int, int]) -> None:
@@ -221,11 +221,16 @@ class Image:
         return tile * self.header.parts + part
 
     def _needed(self, tile: int, window: Window) -> Iterator[int]:
-        """Tiles that tell of what a window and a tile share."""
+        """Tiles that tell of what a window and a tile, which is held, share."""
         whole = self.header.tiling.window(tile)
         if not isinstance(self._network, Network):
             return iter([tile])
-        return self.header.tiling.touched(self._with_latents(_emphasised(window, whole)))
+        numbers = range(self._number(tile, 0), self._number(tile + 1, 0))
+        held = (self._held.get(number) for number in numbers)
+        known = window.shared_with(whole)
+        if any(each is not None and _has_emphasis(each.part) for each in held):
+            known = _around(known, whole)
+        return self.header.tiling.touched(self._with_latents(known))
 
     def _with_latents(self, window: Window) -> Window:
         """What a window's pixels depend on."""
@@ -319,9 +324,9 @@ class Image:
             return self._without_gains(band, shared)
         whole = self.header.tiling.window(tile)
         gains = gain_db(part.gains, (whole.height, whole.width))[shared.within(whole)]
-        if part.method != Method.NETWORK:
+        if not _has_emphasis(part):
             return self._without_gains(band, shared) + gains
-        known = _emphasised(shared, whole)
+        known = _around(shared, whole)
         decibels = self._without_gains(band, known)
         gains *= emphasis(decibels)[shared.within(known)]
         gains += decibels[shared.within(known)]
@@ -359,6 +364,10 @@ class Image:
         return latents, (top, left)
 
 
-def _emphasised(window: Window, tile: Window) -> Window:
-    """What tells how a tile's gains are spread over a window's pixels."""
-    return window.shared_with(tile).with_blocks_around(AROUND).shared_with(tile)
+def _has_emphasis(part: Part) -> bool:
+    return part.method == Method.NETWORK and bool(part.gains)
+
+
+def _around(window: Window, tile: Window) -> Window:
+    """What tells how a tile's gains are spread over the pixels of a window in it."""
+    return window.with_blocks_around(AROUND).shared_with(tile)

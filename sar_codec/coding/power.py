@@ -35,7 +35,7 @@ _LARGEST = 800  # steps; where the network loses a target, its block lacks nearl
 _LARGEST_DB = np.float32(150)  # no measurement has more; products and sums stay finite
 _PATCH = 8  # pixels that have about the same gain
 AROUND = 16  # pixels
-_MOST = 2.0  # times its gain that a pixel gets, and at least 0
+_LEAST, _MOST = 0.5, 2.0  # times its block's gain that a pixel gets
 # A gain changes its neighbours' power too. Rounds are cheap while patches stand for their pixels.
 _COARSE_ROUNDS = 40
 _FINE_ROUNDS = 3
@@ -78,10 +78,11 @@ def emphasis(decibels: NDArray[np.float32]) -> NDArray[np.float32]:
     """
     x = torch.from_numpy(decibels)[None, None]
     means = functional.avg_pool2d(x, AROUND, ceil_mode=True, count_include_pad=False)
+    means = means.nan_to_num(0).clamp(-_LARGEST, _LARGEST)
     around = functional.interpolate(means, scale_factor=AROUND, mode="bilinear")
     # As power over that around, but for what is beyond the first order.
     over = x - around[..., : x.shape[2], : x.shape[3]]
-    return over.mul_(np.log(10) / 10).add_(1).clamp_(0, _MOST)[0, 0].numpy()
+    return over.mul_(np.log(10) / 10).add_(1).clamp_(_LEAST, _MOST)[0, 0].numpy()
 
 
 class _Gained(NamedTuple):
@@ -106,16 +107,15 @@ class _Gained(NamedTuple):
             emphases = np.nan_to_num(emphasised / patches, nan=1.0)
         return cls(power, emphasis, patches, emphases)
 
-    def sums(
+    def gained(
         self, steps: NDArray[np.float64], block: int, by_pixels: bool = False
     ) -> NDArray[np.float32]:
-        """Of patches, with these gains."""
-        step = 1 if by_pixels else _PATCH
-        gains = _gain_db(steps, self.pixels.shape, block, step)
+        """The power of patches, or pixels, with these gains."""
+        gains = _gain_db(steps, self.pixels.shape, block, 1 if by_pixels else _PATCH)
         gains *= self.emphasis if by_pixels else self.emphases
-        gained = _power(gains)
-        gained *= self.pixels if by_pixels else self.patches
-        return _patch_sums(gained) if by_pixels else gained
+        power = _power(gains)
+        power *= self.pixels if by_pixels else self.patches
+        return power
 
 
 def _steps(
@@ -133,17 +133,24 @@ def _steps(
         start: steps of small blocks, of which large ones are to be made right as wholes.
     """
     whole = block if start is None else BLOCK
-    aims, found = _block_sums(aim, whole), _block_sums(power.patches, whole)
-    with np.errstate(invalid="ignore"):
-        slopes = _block_sums(power.patches * power.emphases, whole) / found
+    aims = _block_sums(aim, whole)
     steps = np.zeros(aims.shape) if start is None else start
+
+    def sums(gained: NDArray[np.float32], by_pixels: bool) -> NDArray[np.float64]:
+        return _block_sums(_patch_sums(gained) if by_pixels else gained, whole)
+
     for rounds, by_pixels in ((_COARSE_ROUNDS, False), (_FINE_ROUNDS, True)):
         for _ in range(rounds):
-            found = _block_sums(power.sums(steps, block, by_pixels), whole)
-            missing = _missing(aims, found) / np.fmax(slopes, 1)
-            steps = steps + (missing if start is None else _quartered(missing, steps))
+            gained = power.gained(steps, block, by_pixels)
+            found = sums(gained, by_pixels)
+            missing = _missing(aims, found)
             if np.abs(missing).max() < _CLOSE:
                 break
+            # What a step more would do: where brighter pixels have most of the power, nearly two.
+            gained *= power.emphasis if by_pixels else power.emphases
+            with np.errstate(invalid="ignore"):
+                missing /= np.fmax(sums(gained, by_pixels) / found, _LEAST)
+            steps = steps + (missing if start is None else _quartered(missing, steps))
     return steps
 
 
@@ -157,7 +164,7 @@ def _across_db(
     steps: NDArray[np.float64], aim: NDArray[np.float32], power: _Gained
 ) -> NDArray[np.float64]:
     """How far off those are at most that lie across a block and others: of each block."""
-    gained = power.sums(steps, BLOCK)
+    gained = power.gained(steps, BLOCK)
     half, off = BLOCK // _PATCH // 2, np.zeros(steps.shape)
     for row, column in ((0, half), (half, 0), (half, half)):
         inner = [

@@ -1,6 +1,9 @@
 """Loops over symbols, compiled."""
 
+import hashlib
 from collections.abc import Callable
+from functools import cache
+from pathlib import Path
 from typing import Any, TypeVar, cast
 
 import numba
@@ -12,10 +15,21 @@ def compiled(loop: Loop) -> Loop:
     """The same function, compiled when it is first called, and run without Python's lock.
 
     The machine code is kept in a cache, where there is a folder for it that can be written:
-    `__pycache__`, the user's cache or `NUMBA_CACHE_DIR`.
+    `__pycache__`, the user's cache or `NUMBA_CACHE_DIR`. It is of this state of the package alone:
+    Numba itself notices that the file of a loop changed, but not that of one which it calls.
     """
     options: dict[str, Any] = {"nogil": True, "error_model": "numpy"}
+    loop.__qualname__ += f"_{_state()}"  # which is the name in the cache
     try:
         return cast(Loop, numba.njit(cache=True, **options)(loop))
     except RuntimeError:  # "no locator available": nowhere to keep it
         return cast(Loop, numba.njit(**options)(loop))
+
+
+@cache
+def _state() -> str:
+    """Eight hex digits of all that compiled loops are made of."""
+    state = hashlib.sha256()
+    for path in sorted(Path(__file__).parent.glob("*.py")):
+        state.update(path.read_bytes())
+    return state.hexdigest()[:8]

@@ -53,7 +53,7 @@ class IntegerLayer(nn.Module):
         parts = [x] if isinstance(x, Tensor) else x
         if parts[0].dtype == torch.int32:
             return self._exact(parts, level)
-        return self._trained(torch.cat(tuple(parts), 1), level)
+        return self._trained(parts[0] if len(parts) == 1 else torch.cat(tuple(parts), 1), level)
 
     def _trained(self, x: Tensor, level: Tensor) -> Tensor:
         unit = self._units().float()

@@ -31,8 +31,9 @@ _LENGTH = LONG.length
 _QUANTISERS = LONG.quantisers
 _SUMS_OF_NEXT = np.array([sum_of_bits(state, MASK_OF_NEXT) for state in range(STATES)])
 # Costs are sums of 16 bits. A squared step is so many; what costs more than four of them is taken
-# to cost that. From the best of all states eight steps lead to any other, so sums stay within 2^14
-# for as long, and the least is subtracted after that. States that cannot be yet begin with as much.
+# to cost that. From the best of all states eight steps lead to any other, so sums differ by 2^13 at
+# most, and eight steps later, when the least is subtracted again, none is beyond 2^14. States that
+# cannot be yet begin with that, and are reached after the first eight.
 _UNIT, _MOST = np.float32(256), np.float32(1023)
 _UNREACHED = 2**14
 _FAR = np.float32(2)  # that 0 is no choice any more; no symbol costs that much more than others

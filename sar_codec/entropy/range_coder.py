@@ -84,12 +84,34 @@ def share(state: State) -> np.int64:
 @compiled
 def advance(state: State, words: NDArray[np.uint32], begin: int, width: int) -> None:
     """Goes on behind the interval that comes next."""
-    unit = state[1] >> _BITS
-    state[0] -= unit * np.uint64(begin)
-    state[1] = unit * np.uint64(width)
-    if state[1] <= _LOW_WORD:
-        place = np.int64(state[2])
-        word = np.uint64(words[place]) if place < len(words) else np.uint64(0)
-        state[0] = (state[0] << _WORD_BITS) | word
-        state[1] <<= _WORD_BITS
-        state[2] += np.uint64(1)
+    low, span = part(state[1], begin, width)
+    state[0], state[1], state[2] = behind(state[0], low, span, state[2], words)
+
+
+@compiled
+def part(span: np.uint64, begin: int, width: int) -> tuple[np.uint64, np.uint64]:
+    """An interval of [0, 2^24) within a range: how far above its lower end, and its own range."""
+    unit = span >> _BITS
+    return unit * np.uint64(begin), unit * np.uint64(width)
+
+
+@compiled
+def behind(
+    point: np.uint64, low: np.uint64, span: np.uint64, place: np.uint64, words: NDArray[np.uint32]
+) -> tuple[np.uint64, np.uint64, np.uint64]:
+    """The state of a decoder after an interval: see `State`.
+
+    Args:
+        point: distance from the lower end of the range before it.
+        low: that of the interval's.
+        span: its range.
+        place: the next word's number.
+        words: of the stream.
+    """
+    point -= low
+    if span <= _LOW_WORD:
+        word = np.uint64(words[place]) if place < np.uint64(len(words)) else np.uint64(0)
+        point = (point << _WORD_BITS) | word
+        span <<= _WORD_BITS
+        place += np.uint64(1)
+    return point, span, place

@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from sar_codec.entropy.compiled import compiled
-from sar_codec.entropy.range_coder import Shares, State, advance, share
+from sar_codec.entropy.range_coder import Shares, State, advance, behind, part, share
 from sar_codec.entropy.tables import (
     ESCAPE,
     ESCAPE_CLASSES,
@@ -38,6 +38,7 @@ class Columns(NamedTuple):
         starts: of each table in them.
         lengths: of each table.
         lowest: symbol of each table's second entry.
+        likely: where the entry of symbol 0 is, or the nearest one that there is.
     """
 
     begins: Shares
@@ -45,6 +46,7 @@ class Columns(NamedTuple):
     starts: Symbols
     lengths: Symbols
     lowest: Symbols
+    likely: Symbols
 
     @classmethod
     def of(cls, tables: IntegerTables) -> "Columns":
@@ -62,7 +64,9 @@ class Columns(NamedTuple):
         if widths.min() < 1 or ((begins + widths)[np.array(tables.ends[1:]) - 1] != _TOTAL).any():
             raise UserError("the model's tables of symbols are damaged: get another copy of it")
         lowest = tables.lowest.cpu().numpy().astype(np.int64)
-        return cls(begins.astype(np.uint32), widths.astype(np.uint32), starts, lengths, lowest)
+        likely = starts + np.clip(1 - lowest, 0, lengths - 1)
+        shares = begins.astype(np.uint32), widths.astype(np.uint32)
+        return cls(*shares, starts, lengths, lowest, likely)
 
 
 @compiled
@@ -154,19 +158,25 @@ def take(
     order = np.empty(len(which), np.int64)
     _group(which, ends, order)
     escaped = 0
-    for place in range(len(order)):
-        lane = order[place]
+    point, span, place = state[0], state[1], state[2]  # in registers
+    for lane in order:
         table = which[lane]
-        point = share(state)
-        if point >= _TOTAL:
-            return False
-        entry = _found(point, table, tables)
-        at = tables.starts[table] + entry
-        advance(state, words, tables.begins[at], tables.widths[at])
+        at = tables.likely[table]
+        low, width = part(span, tables.begins[at], tables.widths[at])
+        if point - low >= width:  # modulo 2^64: if it is below, too
+            state[0], state[1] = point, span
+            shared = share(state)
+            if shared >= _TOTAL:
+                return False
+            at = tables.starts[table] + _found(shared, table, tables)
+            low, width = part(span, tables.begins[at], tables.widths[at])
+        point, span, place = behind(point, low, width, place, words)
+        entry = at - tables.starts[table]
         symbols[lane] = entry + tables.lowest[table] - 1
         if entry == ESCAPE:
             order[escaped] = lane  # of those that were read already
             escaped += 1
+    state[0], state[1], state[2] = point, span, place
     if escaped == 0:
         return True
     classes, excess = np.empty(escaped, np.int64), np.empty(escaped, np.int64)
@@ -223,10 +233,10 @@ def _group(which: Numbers, ends: Symbols, order: Symbols) -> None:
 
 @compiled
 def _found(point: np.int64, table: int, tables: Columns) -> int:
-    """The entry whose interval a point lies in; most lie in that of symbol 0."""
+    """The entry whose interval a point lies in; most lie near that of symbol 0."""
     start = tables.starts[table]
     low, high = 0, tables.lengths[table]
-    middle = min(max(1 - tables.lowest[table], 0), high - 1)
+    middle = tables.likely[table] - start
     while True:
         if point < tables.begins[start + middle]:
             high = middle

@@ -92,11 +92,37 @@ def test_emphasis_is_of_what_is_around_and_the_same_for_parts_of_a_tile() -> Non
     decibels = speckle(side=200)
     decibels[50, 60] = 30
     whole = emphasis(decibels)
-    assert whole.shape == decibels.shape and whole.min() >= 0 and whole[50, 60] == 2
-    assert whole.mean() == pytest.approx(1, abs=0.02)
+    assert whole.shape == decibels.shape and whole.min() == 0.5 and whole[50, 60] == 2
+    assert whole.mean() == pytest.approx(1, abs=0.1)
     assert emphasis(np.full((33, 50), -7, np.float32)) == pytest.approx(1)
     part = emphasis(decibels[32:, 48:])
     assert np.abs(part - whole[32:, 48:])[AROUND:, AROUND:].max() < 1e-5
+    decibels[70, 90] = np.nan
+    assert np.isfinite(emphasis(decibels)).sum() == decibels.size - 1
+
+
+@pytest.mark.parametrize("decoded_db", [5, 20])
+def test_a_target_of_which_most_was_lost_gets_it_back(decoded_db: float) -> None:
+    """It has most of its block's power, and twice its gain."""
+    wanted = speckle()
+    found = smoothed(wanted)
+    middle = slice(BLOCK + 30, BLOCK + 34)
+    wanted[middle, middle], found[middle, middle] = 38, decoded_db
+    assert off_db(wanted, gained(found, pack_gains(wanted, found)), 0).max() < 0.1
+
+
+def test_some_dark_pixels_beside_what_is_bright_do_no_harm_to_other_blocks() -> None:
+    """They hardly answer to the gain that their block has."""
+    found = smoothed(speckle())
+    found[:BLOCK, BLOCK:] += 12
+    wanted = found + speckle(1) - speckle(1).mean()
+    wanted[:BLOCK, :BLOCK] = np.nan
+    for row, column, lost in ((3, 60, 0.3), (30, 63, 2), (31, 62, 1.5)):
+        found[row, column] = -22
+        wanted[row, column] = found[row, column] + lost
+    gains = pack_gains(wanted, found)
+    off = off_db(np.nan_to_num(wanted, nan=-99), gained(found, gains), 0)
+    assert off[:, 1:].max() < 0.1 and np.abs(gain_db(gains, found.shape)).max() < 6
 
 
 def test_what_does_not_count_and_what_has_no_power_need_no_gain() -> None:

@@ -134,6 +134,7 @@ def test_the_compiled_search_finds_the_cheapest_path() -> None:
     """As Viterbi's algorithm does once more, in float64 and without anything clever."""
     values, scales, prices = of_many_scales(LONG.length, 20)
     values = values.clamp(-1000, 1000)
+    values[:, 1], scales[:, 1] = 999.3, 0  # where all symbols cost as much as any may
     found = compiled(values, scales, prices)
     middle, reach = prices.middle[scales], prices.reach[scales]
 
@@ -151,6 +152,10 @@ def test_the_compiled_search_finds_the_cheapest_path() -> None:
             near = 2 * (values[step] / 2).round().long() + parity + torch.tensor([[-2], [0], [2]])
             errors = (values[step] - half_points(near, torch.tensor(quantiser)) / 2).abs()
             symbol = near.gather(0, errors.argmin(0)[None])[0]
+            if parity == 0:
+                zero, which = torch.zeros_like(symbol), torch.tensor(quantiser)
+                is_less = cost_of(zero, which, step) < cost_of(symbol, which, step)
+                symbol = torch.where(is_less & (values[step].abs() < 2), zero, symbol)
             states = torch.from_numpy(LONG.quantisers == quantiser).nonzero()[:, 0]
             reached = torch.from_numpy(LONG.following)[states, parity]  # each of them once
             one = totals[states] + cost_of(symbol, torch.tensor(quantiser), step)
@@ -159,7 +164,7 @@ def test_the_compiled_search_finds_the_cheapest_path() -> None:
     costs = cost_of(found.symbols, quantisers_of(found.symbols, LONG), slice(None)).sum(0)
     is_loud = values.abs().amax(0) >= QUIET
     # Costs are rounded to 1/256 each.
-    assert (costs - totals.amin(0))[is_loud].abs().max() < 0.005 * totals.amin(0).max()
+    assert (costs - totals.amin(0))[is_loud].abs().max() < 0.3
 
 
 @pytest.mark.parametrize("size", [64, 200])
