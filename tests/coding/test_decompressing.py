@@ -31,15 +31,26 @@ def decibels(array: NDArray[Any], quantity: Quantity = "power") -> NDArray[np.fl
 
 
 @pytest.mark.parametrize(
-    "kind", ["factorized", "interlaced", pytest.param("hyperprior", marks=pytest.mark.slow)]
+    ("kind", "how", "reach"),
+    [
+        # Up to 31 pixels more tell how gains are spread, and 16 what all these are.
+        ("factorized", {}, 47),
+        ("factorized", {"keeps_power": False}, 16),
+        ("interlaced", {"max_error_db": 1.0}, 0),
+        pytest.param("hyperprior", {}, 47, marks=pytest.mark.slow),
+    ],
+    ids=["with gains", "without gains", "bounded", "hyperprior"],
 )
 def test_a_window_is_that_of_the_whole_and_reads_only_its_tiles(
-    kind: str, tiny_weights: Weights, monkeypatch: pytest.MonkeyPatch
+    kind: str,
+    how: dict[str, Any],
+    reach: int,
+    tiny_weights: Weights,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr(conversion, "_TILE", 64)
     array, model = np.stack([scene(130, 210), scene(130, 210, 1)]), tiny_weights[kind]
     array[:, 50:90, 100:150] = 0
-    how: dict[str, Any] = {"max_error_db": 1.0} if kind == "interlaced" else {}
     data = sar_codec.compress(array, "power", model=model, **how)
     whole = sar_codec.decompress(data, model=model)
     rng, count, read = np.random.default_rng(0), [0], Reader.tile
@@ -60,9 +71,8 @@ def test_a_window_is_that_of_the_whole_and_reads_only_its_tiles(
         known = found > 0
         error = decibels(found[known]) - decibels(expected[known])
         assert np.abs(error).max(initial=0) < 1e-4
-        # Of 64x64 pixels. Up to 31 pixels more tell how gains are spread, and 16 what those are.
-        near = 2 * (2 + (window[2] + 93) // 64) * (2 + (window[3] + 93) // 64)
-        assert count[0] <= near
+        most = [2 + (side + 2 * reach - 2) // 64 for side in window[2:]]  # tiles
+        assert count[0] <= 2 * most[0] * most[1]
 
 
 @pytest.mark.parametrize("quality", [5, pytest.param(1, marks=pytest.mark.slow)])
