@@ -68,9 +68,9 @@ def encode(
     for lane in range(count):
         image, start = lane // each, lane % each * _LENGTH
         held = min(_LENGTH, size - start)
-        decoded[image, start : start + held] = means[image, start : start + held]
         is_loud = False
         for step in range(held):
+            decoded[image, start + step] = means[image, start + step]
             far = abs(values[image, start + step] - np.float32(means[image, start + step]) * _FINE)
             is_loud |= far >= _QUIET
         # Of a quiet one, zeros lead from the first state to itself.
@@ -79,8 +79,9 @@ def encode(
                 off[step, waiting] = _off(values[image, start + step], means[image, start + step])
                 scale = _scale(indices[image, start + step], tables_each)
                 at[step, waiting], reach[step, waiting] = zeros_at[scale], reaches[scale]
-            off[held:, waiting] = 0
-            at[held:, waiting], reach[held:, waiting] = zeros_at[0], reaches[0]
+            for step in range(held, _LENGTH):
+                off[step, waiting] = 0
+                at[step, waiting], reach[step, waiting] = zeros_at[0], reaches[0]
             lanes[waiting] = lane
             waiting += 1
         if waiting == WIDTH or (waiting and lane == count - 1):
@@ -122,18 +123,19 @@ def _priced(bits: Floats, middles: Symbols, reaches: Symbols) -> tuple[Floats, W
 
     At both ends of each scale there is one more: what is beyond.
     """
-    prices = np.empty((QUANTISERS, (2 * reaches + 3).sum()), np.float32)
     zeros_at = np.empty(len(middles), np.int32)
-    begin = 0
+    end = 0
+    for scale in range(len(middles)):
+        zeros_at[scale] = end + reaches[scale] + 1
+        end += 2 * reaches[scale] + 3
+    prices = np.empty((QUANTISERS, end), np.float32)
     for scale in range(len(middles)):
         reach = reaches[scale]
-        zeros_at[scale] = begin + reach + 1
         for quantiser in range(QUANTISERS):
             for symbol in range(-reach - 1, reach + 2):
                 held = min(max(symbol, -reach), reach)
                 spent = bits[quantiser, middles[scale] + held] + (held != symbol) * _ESCAPE_BITS
                 prices[quantiser, zeros_at[scale] + symbol] = spent * _BIT * _UNIT
-        begin += 2 * reach + 3
     return prices, zeros_at
 
 
@@ -160,8 +162,9 @@ def _search(
     """
     both, costs, seconds, ends, zeros = work
     totals, following = both[:STATES], both[STATES:]
-    totals[:] = _UNREACHED
-    totals[0] = 0
+    for state in range(STATES):
+        for lane in range(WIDTH):
+            totals[state, lane] = _UNREACHED if state else 0
     for step in range(_LENGTH):
         for quantiser in range(QUANTISERS):
             _weigh(
@@ -178,7 +181,10 @@ def _search(
         if step % STATE_BITS == STATE_BITS - 1:
             lower(totals)
     for lane in range(WIDTH):
-        ends[lane] = totals[:, lane].argmin()
+        ends[lane] = 0
+        for state in range(STATES):
+            if totals[state, lane] < totals[ends[lane], lane]:
+                ends[lane] = state
     for step in range(_LENGTH - 1, -1, -1):
         for lane in range(WIDTH):  # all of them a step back, as each has to wait for memory
             reached = ends[lane]
