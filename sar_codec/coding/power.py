@@ -39,7 +39,7 @@ _LEAST, _MOST = 0.5, 2.0  # times its block's gain that a pixel gets
 # A gain changes its neighbours' power too. Rounds are cheap while patches stand for their pixels.
 _COARSE_ROUNDS = 40
 _FINE_ROUNDS = 3
-_CLOSE = 0.1  # steps
+_CLOSE, _FAR = 0.1, 2.0  # steps
 
 
 def pack_gains(
@@ -139,17 +139,23 @@ def _steps(
     def sums(gained: NDArray[np.float32], by_pixels: bool) -> NDArray[np.float64]:
         return _block_sums(_patch_sums(gained) if by_pixels else gained, whole)
 
-    for rounds, by_pixels in ((_COARSE_ROUNDS, False), (_FINE_ROUNDS, True)):
+    # Small blocks only begin with theirs, and wholes are made right after that.
+    fine_rounds = 1 if whole == SMALL_BLOCK else _FINE_ROUNDS
+    slopes = np.ones_like(aims)
+    for rounds, by_pixels in ((_COARSE_ROUNDS, False), (fine_rounds, True)):
         for _ in range(rounds):
             gained = power.gained(steps, block, by_pixels)
             found = sums(gained, by_pixels)
             missing = _missing(aims, found)
-            if np.abs(missing).max() < _CLOSE:
+            most = np.abs(missing).max()
+            if most < _CLOSE:
                 break
-            # What a step more would do: where brighter pixels have most of the power, nearly two.
-            gained *= power.emphasis if by_pixels else power.emphases
-            with np.errstate(invalid="ignore"):
-                missing /= np.fmax(sums(gained, by_pixels) / found, _LEAST)
+            if not by_pixels or most > _FAR:
+                # What a step does: where brighter pixels have most of the power, nearly two.
+                gained *= power.emphasis if by_pixels else power.emphases
+                with np.errstate(invalid="ignore"):
+                    slopes = np.fmax(sums(gained, by_pixels) / found, _LEAST)
+            missing /= slopes
             steps = steps + (missing if start is None else _quartered(missing, steps))
     return steps
 
