@@ -309,7 +309,7 @@ def _choose(
         quantity, "quality", quality, None, network.id, tile, tuple(shifts), program, grid
     )
     if wanted.target_bpp is not None:
-        overhead = _overhead(Header(about, raster))
+        overhead = _overhead(Header(about, raster), wanted.target_bpp)
         tiled = source.description
         coded = tiled.height * tiled.width / (raster.height * raster.width)
         quality = quality_for(wanted.target_bpp, seen, shifts, coder, overhead, coded, workers)
@@ -321,8 +321,14 @@ def _tile_of(raster: Description) -> tuple[int, int]:
     return tiling.tile_height, tiling.tile_width
 
 
-def _overhead(header: Header) -> float:
-    """Bits a pixel of what is neither pixels nor masks, nor values that have no decibels."""
+def _overhead(header: Header, bits_per_pixel: float) -> float:
+    """Bits a pixel of what is neither pixels nor masks, nor values that have no decibels.
+
+    Args:
+        header: of the file.
+        bits_per_pixel: that it is to take.
+    """
     raster, tiles, bands = header.raster, header.tiling.count, len(header.raster.measured)
-    size = size_without_tiles(header.to_json(), tiles * header.parts) + tiles * bands * HEAD_SIZE
-    return 8 * size / (bands * raster.height * raster.width)
+    pixels = bands * raster.height * raster.width
+    size = size_without_tiles(header.to_json(), tiles * header.parts, bits_per_pixel * pixels / 8)
+    return 8 * (size + tiles * bands * HEAD_SIZE) / pixels

@@ -1,5 +1,7 @@
 """The .sarc file: payloads of tiles, sections and a header; `layout` says which byte is where.
 
+Files of few bytes are written as `small` says.
+
 Nothing here knows of images or models. What is read is what was written, or is refused: every byte
 of a file is under a checksum, and what a file claims is checked before memory is taken for it.
 """
@@ -14,7 +16,7 @@ from typing import Any, NamedTuple, Self
 
 import numpy as np
 
-from sar_codec.coding import layout
+from sar_codec.coding import layout, small
 from sar_codec.coding.header import decode_header, encode_header
 from sar_codec.coding.index import Index, is_section_name, unpack_index
 from sar_codec.coding.layout import Head, Place
@@ -60,6 +62,7 @@ class Writer:
         self._path = Path(path)
         self._file = WholeFile(self._path, overwrite)
         self._end = 0
+        self._held: bytearray | None = bytearray()  # all of it, while it may become a small file
         self._tiles = bytearray()
         self._sections: dict[str, Place] = {}
         self._is_finished = False
@@ -119,8 +122,17 @@ class Writer:
             ValueError: JSON cannot hold the header.
             UserError: the header is too large, or the file cannot be written.
         """
-        header_place = self._append(encode_header(header))
+        self._check_unfinished()
         index = Index(np.frombuffer(bytes(self._tiles), layout.TILE), self._sections)
+        if self._held is not None and (head := small.pack_small_head(index, header)) is not None:
+            self._file.write(head)
+            places = [Place(*each[:3]) for each in index.tiles.tolist()]
+            for offset, length, _ in [*places, *index.sections.values()]:
+                self._file.write(bytes(self._held[offset : offset + length]))
+            self._is_finished = True
+            return
+        self._spill()
+        header_place = self._append(encode_header(header))
         index_place = self._append(index.pack())
         self._file.rewrite_start(Head(0, 0, self._end, header_place, index_place).pack())
         self._is_finished = True
@@ -131,21 +143,45 @@ class Writer:
             raise ValueError(f"{self._path}: cannot be read before finish")
         return self._file.flushed()
 
-    def _append(self, content: bytes) -> Place:
+    def _check_unfinished(self) -> None:
         if self._is_finished:
             raise ValueError(f"{self._path}: nothing can be added after finish")
+
+    def _spill(self) -> None:
+        """Writes what was held, as it is too much for a small file."""
+        if self._held is not None:
+            self._file.write(bytes(self._held))
+            self._held = None
+
+    def _append(self, content: bytes) -> Place:
+        self._check_unfinished()
         if len(content) > layout.MAX_U32:
             raise ValueError(f"{len(content):,} bytes, the most is {layout.MAX_U32:,}")
-        self._file.write(content)
+        if self._end + len(content) > small.MOST_PAYLOAD:
+            self._spill()
+        if self._held is None:
+            self._file.write(content)
+        else:
+            self._held += content
         place = Place(self._end, len(content), layout.crc32c(content))
         self._end += len(content)
         return place
 
 
-def size_without_tiles(header: Mapping[str, Any], tiles: int) -> int:
-    """Bytes of a file of so many tiles, without sections, that are not those of tiles."""
-    index = layout.COUNTS.size + tiles * layout.TILE.itemsize
-    return layout.HEAD.size + len(encode_header(header)) + index
+def size_without_tiles(header: Mapping[str, Any], tiles: int, payload: float) -> int:
+    """Bytes of a file, without sections, that are not those of tiles.
+
+    Args:
+        header: of the file.
+        tiles: how many there are.
+        payload: bytes of all of them, about.
+    """
+    if payload <= small.MOST_PAYLOAD:
+        index = Index(np.array(tiles * [(0, round(payload / tiles), 0, 0)], layout.TILE), {})
+        if (head := small.pack_small_head(index, header)) is not None:
+            return len(head)
+    size = layout.COUNTS.size + tiles * layout.TILE.itemsize
+    return layout.HEAD.size + len(encode_header(header)) + size
 
 
 class Reader:
@@ -232,9 +268,14 @@ class Reader:
         start = self._read(0, min(layout.HEAD.size, status.st_size))
         size = layout.head_size(start)
         start = self._read(0, min(size, status.st_size))
-        head = layout.unpack_head(start, size, status.st_size)
-        self._index = unpack_index(self._checked("index", head.index), head, known_sections)
-        self.header = decode_header(self._checked("header", head.header))
+        if layout.check_head(start, size) == layout.SMALL_VERSION:
+            self._index, self.header = small.unpack_small_head(
+                start, status.st_size, known_sections
+            )
+        else:
+            head = layout.unpack_head(start, status.st_size)
+            self._index = unpack_index(self._checked("index", head.index), head, known_sections)
+            self.header = decode_header(self._checked("header", head.header))
         self.tile_count = len(self._index.tiles)
         self.section_names = tuple(self._index.sections)
 

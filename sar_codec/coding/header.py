@@ -5,7 +5,7 @@ import zlib
 from collections.abc import Mapping
 from typing import Any
 
-from sar_codec.coding.layout import MAX_HEADER, damaged
+from sar_codec.coding.layout import MAX_HEADER, damaged, newer
 from sar_codec.errors import UserError
 
 # What most headers hold: deflating begins as if it had come before. Part of the format, for ever:
@@ -78,9 +78,11 @@ _THIRD = _SECOND + (
     b'"ground_points_crs":null,"has_mask":false,"height":512,"is_tiled":false,"nodata":null,'
     b'"overviews":[],"tags":{},"transform":null,"width":512}}'
 )
+# By checksum, in the order of their numbers.
 DICTIONARIES = {zlib.adler32(each): each for each in (_FIRST, _SECOND, _THIRD)}
 DICTIONARY = _THIRD  # of what is written now
 _NAME = slice(2, 6)  # where zlib says which dictionary it was (RFC 1950)
+_RAW = -zlib.MAX_WBITS  # deflated data alone (RFC 1951)
 # Python's objects may take 60 bytes for each of these marks, which are one byte in JSON.
 MAX_MARKS = 2**19
 
@@ -92,15 +94,21 @@ def encode_header(header: Mapping[str, Any]) -> bytes:
         ValueError: JSON cannot say it, or not so that it could be read again.
         UserError: it is too large.
     """
-    try:
-        content = _canonical(dict(header))
-    except (TypeError, ValueError, RecursionError) as error:
-        raise ValueError(f"a header that JSON cannot hold: {error}") from error
-    if excess := _excess(content):
-        raise UserError(f"metadata of {excess}; leave some of the image's tags out")
-    _parsed(content)
+    content = _checked(header)
     deflater = zlib.compressobj(9, zdict=DICTIONARY)
     return deflater.compress(content) + deflater.flush()
+
+
+def encode_small_header(header: Mapping[str, Any]) -> bytes:
+    """As `encode_header`, in fewer bytes: without a checksum, the dictionary told by its number.
+
+    Raises:
+        ValueError, UserError: as `encode_header`.
+    """
+    content = _checked(header)
+    deflater = zlib.compressobj(9, wbits=_RAW, zdict=DICTIONARY)
+    number = list(DICTIONARIES.values()).index(DICTIONARY)
+    return bytes([number]) + deflater.compress(content) + deflater.flush()
 
 
 def decode_header(content: bytes) -> dict[str, Any]:
@@ -113,7 +121,22 @@ def decode_header(content: bytes) -> dict[str, Any]:
         UserError: it is not canonical JSON, or too large.
     """
     named = DICTIONARIES.get(int.from_bytes(content[_NAME]), DICTIONARY)
-    inflater = zlib.decompressobj(zdict=named)
+    return _inflated(content, zlib.decompressobj(zdict=named))
+
+
+def decode_small_header(content: bytes) -> dict[str, Any]:
+    """The inverse of `encode_small_header`; as `decode_header`.
+
+    Raises:
+        UserError: it is not canonical JSON, or too large.
+    """
+    number, dictionaries = int.from_bytes(content[:1]), list(DICTIONARIES.values())
+    if not content or number >= len(dictionaries):
+        raise newer(f"its header needs dictionary {number}")
+    return _inflated(content[1:], zlib.decompressobj(_RAW, dictionaries[number]))
+
+
+def _inflated(content: bytes, inflater: Any) -> dict[str, Any]:
     try:
         text = inflater.decompress(content, MAX_HEADER + 1)
     except zlib.error as error:
@@ -126,6 +149,17 @@ def decode_header(content: bytes) -> dict[str, Any]:
         return _parsed(text)
     except ValueError as error:
         raise damaged(str(error)) from None
+
+
+def _checked(header: Mapping[str, Any]) -> bytes:
+    try:
+        content = _canonical(dict(header))
+    except (TypeError, ValueError, RecursionError) as error:
+        raise ValueError(f"a header that JSON cannot hold: {error}") from error
+    if excess := _excess(content):
+        raise UserError(f"metadata of {excess}; leave some of the image's tags out")
+    _parsed(content)
+    return content
 
 
 def _parsed(content: bytes) -> dict[str, Any]:

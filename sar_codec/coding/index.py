@@ -68,13 +68,22 @@ def unpack_index(content: bytes, head: Head, known_sections: Collection[str]) ->
     _check_order(head, tiles, entries)
     sections: dict[str, Place] = {}
     for raw, *place in entries.tolist():
-        name = bytes(raw).decode("latin-1")
-        if not is_section_name(name) or name in sections:
-            raise damaged(f"{name!r} for the name of a section")
-        if name[0].isupper() and name not in known_sections:
-            raise newer(f"needs its section {name}, which this program does not know")
-        sections[name] = Place(*place)
+        sections[checked_name(bytes(raw), sections, known_sections)] = Place(*place)
     return Index(tiles, sections)
+
+
+def checked_name(raw: bytes, others: Collection[str], known_sections: Collection[str]) -> str:
+    """The name of a section that can be read, and is none of the others.
+
+    Raises:
+        UserError: the file is damaged or newer than this program.
+    """
+    name = raw.decode("latin-1")
+    if not is_section_name(name) or name in others:
+        raise damaged(f"{name!r} for the name of a section")
+    if name[0].isupper() and name not in known_sections:
+        raise newer(f"needs its section {name}, which this program does not know")
+    return name
 
 
 def is_section_name(name: str) -> bool:

@@ -1,5 +1,7 @@
 r"""Where which byte of a .sarc file is: format version 1, little-endian throughout.
 
+Small files are of version 2, which `small` tells of.
+
 A file is these parts, one after the other, with nothing between, before or after them:
 
     head      the first 64 bytes
@@ -50,7 +52,7 @@ import numpy as np
 from sar_codec.errors import UserError
 
 MAGIC = b"\x89SAR\r\n\x1a\n"
-VERSION = 1
+VERSION, SMALL_VERSION = 1, 2
 # What text modes, and those who take the bytes for text, make of the magic.
 SPOILT_MAGICS = (
     bytes([MAGIC[0] & 0x7F]) + MAGIC[1:],
@@ -141,45 +143,44 @@ def head_size(start: bytes) -> int:
     return size
 
 
-def unpack_head(content: bytes, size: int, file_length: int) -> Head:
-    """The inverse of `Head.pack`, for a file that this program can read.
-
-    What it says of lengths is true: header and index lie within the file, within their limits.
+def check_head(content: bytes, size: int) -> int:
+    """The format version of a head that is whole, and that this program can read.
 
     Args:
         content: the head, or what there is of it.
         size: `head_size`.
-        file_length: bytes that the file has.
 
     Raises:
-        UserError: the file is cut short, damaged or newer than this program.
+        UserError: it is cut short, damaged or newer than this program.
     """
     if len(content) < size:
         raise _cut_in_head(len(content), size)
     if crc32c(content[: -CRC.size]) != CRC.unpack(content[-CRC.size :])[0]:
         raise damaged("the CRC32C of its head is another")
     _, version, _ = PREFIX.unpack_from(content)
-    if version > VERSION:
-        raise newer(f"format version {version}, this program reads {VERSION}")
+    if version > SMALL_VERSION:
+        raise newer(f"format version {version}, this program reads {VERSION} and {SMALL_VERSION}")
     if version < VERSION:
         raise damaged(f"format version {version}")
+    return int(version)
+
+
+def unpack_head(content: bytes, file_length: int) -> Head:
+    """The inverse of `Head.pack`, for a file that this program can read.
+
+    What it says of lengths is true: header and index lie within the file, within their limits.
+
+    Args:
+        content: the head, of version 1, with a right checksum.
+        file_length: bytes that the file has.
+
+    Raises:
+        UserError: the file is cut short, damaged or newer than this program.
+    """
     _, _, _, critical, ancillary, length, *places, _ = HEAD.unpack(content)
     head = Head(critical, ancillary, length, Place(*places[:3]), Place(*places[3:]))
-    if unknown := head.critical_flags & ~CRITICAL_FLAGS:
-        raise newer(f"needs features that have the flags {unknown:#x}")
-    _check_lengths(head, file_length)
-    return head
-
-
-def _check_lengths(head: Head, file_length: int) -> None:
-    missing = head.file_length - file_length
-    if missing > 0:
-        raise UserError(
-            f"cut short: {missing:,} of {head.file_length:,} bytes are missing at its end; "
-            "transfer it again"
-        )
-    if missing < 0:
-        raise damaged(f"{-missing:,} bytes after its end")
+    check_features(critical)
+    check_length(length, file_length)
     for name, place, limit in (
         ("header", head.header, MAX_HEADER),
         ("index", head.index, MAX_INDEX),
@@ -188,6 +189,24 @@ def _check_lengths(head: Head, file_length: int) -> None:
             raise damaged(f"says that its {name} has {place.length:,} bytes, at most {limit:,}")
         if place.offset + place.length > file_length:
             raise damaged(f"says that its {name} ends at {place.offset + place.length:,}")
+    return head
+
+
+def check_features(critical_flags: int) -> None:
+    """Raises a UserError if a file has critical features that this program does not know."""
+    if unknown := critical_flags & ~CRITICAL_FLAGS:
+        raise newer(f"needs features that have the flags {unknown:#x}")
+
+
+def check_length(said: int, there_are: int) -> None:
+    """Raises a UserError if a file has not as many bytes as it says."""
+    missing = said - there_are
+    if missing > 0:
+        raise UserError(
+            f"cut short: {missing:,} of {said:,} bytes are missing at its end; transfer it again"
+        )
+    if missing < 0:
+        raise damaged(f"{-missing:,} bytes after its end")
 
 
 def _cut_in_head(length: int, size: int) -> UserError:

@@ -8,11 +8,13 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from sar_codec.coding.numbers import pack_number, unpack_number
 from sar_codec.coding.pixels import inflated
 from sar_codec.errors import UserError
 
-_HEAD = struct.Struct("<BIH")
-HEAD_SIZE = _HEAD.size
+_EARLIER_HEAD = struct.Struct("<BIH")
+HEAD_SIZE = 3  # bytes at least
+_LATER = 128  # is added to the method where lengths are `numbers`
 _LENGTH = struct.Struct("<I")
 
 
@@ -47,8 +49,9 @@ class Part(NamedTuple):
 
     def pack(self) -> bytes:
         """The payload of a tile of the file."""
-        head = _HEAD.pack(self.method, len(self.exceptions), len(self.gains))
-        return b"".join([head, self.exceptions, self.gains, self.coded])
+        lengths = [pack_number(len(each)) for each in (self.exceptions, self.gains)]
+        head = [bytes([_LATER + self.method]), *lengths]
+        return b"".join([*head, self.exceptions, self.gains, self.coded])
 
     @classmethod
     def unpack(cls, payload: bytes) -> "Part":
@@ -57,15 +60,22 @@ class Part(NamedTuple):
         Raises:
             UserError: it is no part.
         """
-        if len(payload) < _HEAD.size:
-            raise UserError(f"{len(payload)} bytes of a tile, expected {_HEAD.size} or more")
-        method, exceptions, gains = _HEAD.unpack_from(payload)
-        first, second = _HEAD.size + exceptions, _HEAD.size + exceptions + gains
+        method, exceptions, gains, begin = _unpacked_head(payload)
+        first, second = begin + exceptions, begin + exceptions + gains
         if method not in set(Method) or len(payload) < second:
             raise UserError("a tile is not what it says: the file is damaged")
-        return cls(
-            Method(method), payload[_HEAD.size : first], payload[first:second], payload[second:]
-        )
+        return cls(Method(method), payload[begin:first], payload[first:second], payload[second:])
+
+
+def _unpacked_head(payload: bytes) -> tuple[int, int, int, int]:
+    """Method, the lengths of exceptions and gains, and where they begin."""
+    if payload[:1] >= bytes([_LATER]):
+        exceptions, begin = unpack_number(payload, 1)
+        gains, begin = unpack_number(payload, begin)
+        return payload[0] - _LATER, exceptions, gains, begin
+    if len(payload) < _EARLIER_HEAD.size:
+        raise UserError(f"{len(payload)} bytes of a tile: the file is damaged")
+    return *_EARLIER_HEAD.unpack_from(payload), _EARLIER_HEAD.size
 
 
 def pack_validity(mask: NDArray[np.bool_] | None, alpha: NDArray[Any] | None) -> bytes:

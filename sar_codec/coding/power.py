@@ -22,15 +22,19 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn import functional
 
+from sar_codec.coding.numbers import pack_number, unpack_number
 from sar_codec.entropy.coding import SymbolDecoder, SymbolEncoder
 from sar_codec.entropy.gaussian import SCALES, gaussian_tables
 from sar_codec.entropy.tables import IntegerTables
 from sar_codec.errors import UserError
 
 BLOCK, SMALL_BLOCK = 64, 32  # pixels
-_SMALL = SCALES  # is added to the first byte, a scale index, where blocks are small
+# Are added to the first byte, a scale index, where blocks are small, and where gains are told by
+# how far they are from a common one; else it is by how far from the one before.
+_SMALL, _COMMON = SCALES, 2 * SCALES
 _TOLERATED_DB = 0.2  # of what lies across blocks
 _STEP_DB = 0.06
+_COARSE = 2  # steps, where fewer would take much of a tile's bytes
 _LARGEST = 800  # steps; where the network loses a target, its block lacks nearly all of its power
 _LARGEST_DB = np.float32(150)  # no measurement has more; products and sums stay finite
 _PATCH = 8  # pixels that have about the same gain
@@ -50,7 +54,8 @@ def pack_gains(
     Args:
         wanted: decibels of the original, `(h, w)`, NaN where they do not count.
         decoded: of what the decoder has, `(h, w)`.
-        room: bytes that small blocks may take more than large ones.
+        room: bytes that are little of the tile's: if gains take more, they are told by coarser
+            steps; and small blocks may take as many more than large ones.
     """
     counts = np.isfinite(wanted)
     aim = _patch_sums(_power(wanted, counts))
@@ -66,7 +71,7 @@ def pack_gains(
         finer = _packed(_steps(aim, power, SMALL_BLOCK, mixed), SMALL_BLOCK)
         if len(finer) - len(gains) <= room:
             return finer
-    return gains
+    return gains if len(gains) <= room else _packed(steps, BLOCK, _COARSE)
 
 
 def emphasis(decibels: NDArray[np.float32]) -> NDArray[np.float32]:
@@ -185,14 +190,37 @@ def _across_db(
     return off
 
 
-def _packed(steps: NDArray[np.float64], block: int) -> bytes:
-    whole = np.rint(steps.clip(-_LARGEST, _LARGEST)).astype(np.int64)
+def _packed(steps: NDArray[np.float64], block: int, unit: int = 1) -> bytes:
+    """Gains in units of so many steps."""
+    whole = np.rint(steps.clip(-_LARGEST, _LARGEST) / unit).astype(np.int64)
     if not whole.any():
         return b""
-    deltas = whole - _predicted(whole)
+    common = int(np.median(whole))
+    by_common = _coded(whole - common, block, _COMMON, _pack_common(common, unit))
+    if unit > 1:
+        return by_common
+    return min(by_common, _coded(whole - _predicted(whole), block), key=len)
+
+
+def _coded(deltas: NDArray[np.int64], block: int, form: int = 0, about: bytes = b"") -> bytes:
     every_scale = torch.arange(SCALES)[:, None].expand(-1, deltas.size)
-    symbols = torch.from_numpy(deltas.ravel()).expand(SCALES, -1)
-    return _coded(deltas, int(_tables().bits(symbols, every_scale).sum(1).argmin()), block)
+    symbols = torch.from_numpy(deltas.ravel())
+    index = int(_tables().bits(symbols.expand(SCALES, -1), every_scale).sum(1).argmin())
+    encoder = SymbolEncoder()
+    encoder.put(symbols, _tables(), torch.full((deltas.size,), index))
+    return bytes([index + _SMALL * (block == SMALL_BLOCK) + form]) + about + encoder.data()
+
+
+def _pack_common(common: int, unit: int) -> bytes:
+    return pack_number(4 * abs(common) + 2 * (common < 0) + (unit > 1))
+
+
+def _unpack_common(gains: bytes) -> tuple[int, int, int]:
+    """The common gain, in steps; how many a unit has; and where the others begin."""
+    number, end = unpack_number(gains, 1)
+    unit = _COARSE if number % 2 else 1
+    size = min(number // 4, _LARGEST)
+    return unit * (-size if number & 2 else size), unit, end
 
 
 def gain_db(gains: bytes, shape: tuple[int, int]) -> NDArray[np.float32]:
@@ -202,22 +230,18 @@ def gain_db(gains: bytes, shape: tuple[int, int]) -> NDArray[np.float32]:
         UserError: the gains are damaged.
     """
     try:
-        size, index = divmod(gains[0], _SMALL)
-        if size > 1:
-            raise UserError("no such size of blocks")
-        block = SMALL_BLOCK if size else BLOCK
+        form, index = divmod(gains[0], SCALES)
+        block = SMALL_BLOCK if form % 2 else BLOCK
+        is_by_common = gains[0] >= _COMMON
+        common, unit, begin = _unpack_common(gains) if is_by_common else (0, 1, 1)
         rows, columns = (-(-side // block) for side in shape)
         which = torch.full((rows * columns,), index)
-        deltas = SymbolDecoder(gains[1:]).take(_tables(), which).numpy().reshape(rows, columns)
+        deltas = SymbolDecoder(gains[begin:]).take(_tables(), which).numpy().reshape(rows, columns)
     except UserError:
         raise UserError("the gains of a tile are damaged: get another copy of the file") from None
-    return _gain_db(_summed(deltas).astype(np.float64), shape, block)
-
-
-def _coded(deltas: NDArray[np.int64], index: int, block: int) -> bytes:
-    encoder = SymbolEncoder()
-    encoder.put(torch.from_numpy(deltas.ravel()), _tables(), torch.full((deltas.size,), index))
-    return bytes([index + _SMALL * (block == SMALL_BLOCK)]) + encoder.data()
+    deltas = deltas.clip(-2 * _LARGEST, 2 * _LARGEST)
+    steps = common + unit * deltas if is_by_common else _summed(deltas)
+    return _gain_db(steps.clip(-_LARGEST, _LARGEST).astype(np.float64), shape, block)
 
 
 def _predicted(steps: NDArray[np.int64]) -> NDArray[np.int64]:
@@ -229,10 +253,9 @@ def _predicted(steps: NDArray[np.int64]) -> NDArray[np.int64]:
 
 
 def _summed(deltas: NDArray[np.int64]) -> NDArray[np.int64]:
-    """The inverse of subtracting what is `_predicted`; any numbers are held to possible gains."""
-    deltas = deltas.clip(-2 * _LARGEST, 2 * _LARGEST)
+    """The inverse of subtracting what is `_predicted`."""
     first = deltas[:, :1].cumsum(0)
-    return (first + deltas.cumsum(1) - deltas[:, :1]).clip(-_LARGEST, _LARGEST)
+    return first + deltas.cumsum(1) - deltas[:, :1]
 
 
 @cache

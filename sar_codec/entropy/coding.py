@@ -49,11 +49,14 @@ class SymbolEncoder:
         self._intervals.append((begins[:count], widths[:count]))
 
     def data(self) -> bytes:
-        """All that was put, a multiple of four bytes."""
+        """All that was put: words, and of the last one the bytes that are not zero at its end."""
         if not self._intervals:
             return b""
         begins, widths = (np.concatenate(each) for each in zip(*self._intervals, strict=True))
-        return range_coder.encode(begins, widths).astype(range_coder.WORD).tobytes()
+        words = range_coder.encode(begins, widths)
+        whole = words[:-1].astype(range_coder.WORD).tobytes()
+        last = words[-1:].astype(">u4").tobytes().rstrip(b"\0")
+        return whole + (last if len(last) < range_coder.WORD.itemsize else last[::-1])
 
 
 class SymbolDecoder:
@@ -66,16 +69,16 @@ class SymbolDecoder:
         trellis: that lanes ran along.
 
     Raises:
-        UserError: the data cannot be an encoder's; also when taking from them.
+        UserError: when taking from them: the data cannot be an encoder's.
     """
 
     def __init__(self, data: bytes, trellis: Trellis = LONG) -> None:
-        if len(data) % range_coder.WORD.itemsize:
-            raise UserError(
-                f"{len(data)} bytes of coded symbols: expected a multiple of "
-                f"{range_coder.WORD.itemsize}; the data are damaged"
-            )
-        self._words = np.frombuffer(data, range_coder.WORD).astype(np.uint32)
+        size = range_coder.WORD.itemsize
+        whole = len(data) // size * size
+        words = np.frombuffer(data[:whole], range_coder.WORD)
+        # Less than a word is the upper end of one, the highest byte first.
+        last = np.frombuffer(data[whole:].ljust(size, b"\0"), ">u4")
+        self._words = np.concatenate([words, last]).astype(np.uint32)
         self._state = range_coder.decoder(self._words)
         self._trellis = trellis
         self._columns = _AllColumns()

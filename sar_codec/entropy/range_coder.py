@@ -1,8 +1,9 @@
 """Range coding: parts of 2^24, one after the other, to words of 32 bits and back.
 
-The stream is that of `constriction.stream.queue.RangeEncoder`, word for word, which the tests hold
-it to. It is written here again because that coder is called once for the symbols of each table,
-and under Python's lock: with several threads, that was most of the time.
+The stream is that of `constriction.stream.queue.RangeEncoder`, word for word, but that it ends in
+the number within the last range that has the most zeros, which are left out: the tests hold it to
+that. It is written here again because that coder is called once for the symbols of each table, and
+under Python's lock: with several threads, that was most of the time.
 
 Martin 1979; Bamler 2022, https://arxiv.org/abs/2201.01741.
 """
@@ -43,15 +44,22 @@ def encode(begins: Shares, widths: Shares) -> NDArray[np.uint32]:
             span <<= _WORD_BITS
     if len(begins) == 0:
         return words[:0]
-    # The fewest words that stay within the span whatever the decoder takes for those that follow.
-    end = lower + _LOW_WORD
+    # Of the numbers within the span, the one that ends in the most zero bytes; beyond the last word
+    # decoders read zeros.
+    zeros = np.uint64(56)
+    while True:
+        below = (np.uint64(1) << zeros) - np.uint64(1)
+        end = (lower + below) & ~below
+        if end - lower < span:
+            break
+        zeros -= np.uint64(8)
     if end < lower:
         _carry(words, count)
     words[count] = np.uint32(end >> _WORD_BITS)
-    count += 1
-    if (lower + span) >> _WORD_BITS == end >> _WORD_BITS:
-        words[count] = np.uint32(0)
-        count += 1
+    words[count + 1] = np.uint32(end & _LOW_WORD)
+    count += 2
+    while count > 0 and words[count - 1] == np.uint32(0):
+        count -= 1
     return words[:count]
 
 

@@ -3,10 +3,12 @@
 import struct
 from pathlib import Path
 from typing import Any, NamedTuple
+from unittest import mock
 
 import google_crc32c
 import numpy as np
 
+from sar_codec.coding import small
 from sar_codec.coding.container import Reader, Tile, Writer
 from sar_codec.errors import UserError
 
@@ -32,9 +34,16 @@ MANY = Content(
 )
 
 
-def write(content: Content, path: Path) -> bytes:
-    """Writes a file as a codec would, sections among the tiles; gives its bytes."""
-    with Writer(path, overwrite=True) as writer:
+def write(content: Content, path: Path, version: int = 1) -> bytes:
+    """Writes a file as a codec would, sections among the tiles; gives its bytes.
+
+    Args:
+        content: of which a codec would make a small file.
+        path: where.
+        version: of the format, 1 or 2.
+    """
+    most = {1: -1, 2: small.MOST_PAYLOAD}[version]
+    with mock.patch.object(small, "MOST_PAYLOAD", most), Writer(path, overwrite=True) as writer:
         sections = list(content.sections.items())
         for name, data in sections[:1]:
             writer.add_section(name, data)
@@ -59,6 +68,10 @@ def read(path: Path | str) -> Content:
 
 def resealed(data: bytes) -> bytes:
     """A file's bytes with the right checksums of header, index and head, which anyone can make."""
+    version, size = struct.unpack_from("<HH", data, 8) if len(data) >= 12 else (0, 0)
+    if version == 2:
+        crc = google_crc32c.value(data[: max(size - 4, 0)])
+        return data[: max(size - 4, 0)] + struct.pack("<I", crc) + data[size:]
     head = bytearray(data[:64])
     if len(head) == 64:
         for field in (28, 44):

@@ -66,10 +66,11 @@ def test_the_golden_file_is_read_as_ever() -> None:
     assert read(GOLDEN) == EXAMPLE
 
 
+@pytest.mark.parametrize("version", [1, 2])
 @pytest.mark.parametrize("content", [EMPTY, EXAMPLE, MANY])
-def test_what_is_written_is_read(content: Content, tmp_path: Path) -> None:
+def test_what_is_written_is_read(content: Content, version: int, tmp_path: Path) -> None:
     path = tmp_path / "new" / "x.sarc"
-    write(content, path)
+    assert write(content, path, version)[8] == version
     assert os.listdir(path.parent) == ["x.sarc"]
     with Reader(str(path), KNOWN) as reader:
         assert reader.header == content.header
@@ -90,8 +91,9 @@ def test_there_is_no_other_tile(tmp_path: Path) -> None:
                 reader.tile(number)
 
 
-def test_damage_is_named_and_the_rest_is_read(tmp_path: Path) -> None:
-    data = bytearray(write(EXAMPLE, tmp_path / "x.sarc"))
+@pytest.mark.parametrize("version", [1, 2])
+def test_damage_is_named_and_the_rest_is_read(version: int, tmp_path: Path) -> None:
+    data = bytearray(write(EXAMPLE, tmp_path / "x.sarc", version))
     for part in (b"first tile", b"ancillary", b"\xff\r\n"):
         data[data.index(part) + 1] ^= 32
     path = place(bytes(data), tmp_path / "y.sarc")
@@ -113,7 +115,7 @@ def test_opening_reads_no_tiles(tmp_path: Path, monkeypatch: pytest.MonkeyPatch)
     with Writer(tmp_path / "x.sarc") as writer:
         writer.add_section("skip", bytes(1000))
         for _ in range(10):
-            writer.add_tile(bytes(1000), 0)
+            writer.add_tile(bytes(10_000), 0)
         writer.finish({})
     asked = []
     pread = os.pread
@@ -124,10 +126,10 @@ def test_opening_reads_no_tiles(tmp_path: Path, monkeypatch: pytest.MonkeyPatch)
 
     monkeypatch.setattr(os, "pread", spy)
     with Reader(tmp_path / "x.sarc") as reader:
-        assert all(end <= 64 or begin >= 64 + 11_000 for begin, end in asked)
+        assert all(end <= 64 or begin >= 64 + 101_000 for begin, end in asked)
         asked.clear()
         reader.tile(3)
-    assert asked == [(64 + 4000, 64 + 5000)]
+    assert asked == [(64 + 31_000, 64 + 41_000)]
 
 
 def test_short_reads_are_gone_on_with(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

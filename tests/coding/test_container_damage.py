@@ -1,6 +1,7 @@
 """Damaged and malicious files are refused in one line, or read as they were written."""
 
 import itertools
+import struct
 import time
 import tracemalloc
 from collections.abc import Callable, Iterator
@@ -10,11 +11,12 @@ import numpy as np
 import pytest
 from sarc_examples import EMPTY, EXAMPLE, MANY, Content, changed, place, read, resealed, write
 
-from sar_codec.coding.layout import HEAD, Place, unpack_head
+from sar_codec.coding.layout import HEAD, unpack_head
 from sar_codec.errors import UserError
 
 Mutation = Callable[[bytearray, np.random.Generator], None]
 CONTENTS = (EMPTY, EXAMPLE, MANY)
+FILES = [(content, version) for version in (1, 2) for content in CONTENTS]
 BOUNDARIES = [0, 1, 2, 3, 7, 8, 63, 64, 65, 127, 128, 255, 256, 2**15, 2**16 - 1, 2**16, 2**20]
 BOUNDARIES += [2**22, 2**24 - 1, 2**24, 2**24 + 1, 2**31 - 1, 2**31, 2**32 - 1, 2**32 - 64]
 WIDE_BOUNDARIES = [*BOUNDARIES, 2**32, 2**40, 2**53, 2**63 - 1, 2**63, 2**64 - 64, 2**64 - 1]
@@ -100,8 +102,8 @@ def read_or_refused(data: bytes, path: Path) -> Content | None:
 
 @pytest.fixture
 def files(memory_folder: Path) -> list[bytes]:
-    """Those of `CONTENTS`; memory is traced after that."""
-    written = [write(content, memory_folder / "whole.sarc") for content in CONTENTS]
+    """Those of `FILES`; memory is traced after that."""
+    written = [write(content, memory_folder / "whole.sarc", version) for content, version in FILES]
     assert max(map(len, written)) < 4096
     return written
 
@@ -130,15 +132,18 @@ def test_a_mutated_file_is_refused_or_what_was_written(
         content = read_or_refused(data, memory_folder / "x.sarc")
         refused += content is None
         if content is not None:
-            assert content == CONTENTS[which]
+            assert content == FILES[which][0]
             assert data == files[which]  # there are no two files of one content
     assert refused > count / 2
 
 
-def places_of(data: bytes) -> tuple[Place, Place]:
-    """Where a file's header and index are."""
-    head = unpack_head(data[: HEAD.size], HEAD.size, len(data))
-    return head.header, head.index
+def length_besides_payloads(data: bytes) -> int:
+    """Of a file that can be read, of either version."""
+    version, size = struct.unpack_from("<HH", data, 8)
+    if version == 2:
+        return int(size)
+    head = unpack_head(data[: HEAD.size], len(data))
+    return HEAD.size + head.header.length + head.index.length
 
 
 @pytest.mark.parametrize("count", COUNTS)
@@ -152,14 +157,14 @@ def test_a_mutated_file_with_right_checksums_is_refused_or_well_formed(
         content = read_or_refused(data, memory_folder / "x.sarc")
         if content is not None:
             # The same header may be deflated in several ways.
-            parts = [data[place.offset :][: place.length] for place in places_of(data)]
-            parts += [*content.sections.values(), *(tile.payload for tile in content.tiles)]
-            assert sum(map(len, parts)) + 64 == len(data)
+            parts = [*content.sections.values(), *(tile.payload for tile in content.tiles)]
+            assert sum(map(len, parts)) + length_besides_payloads(data) == len(data)
             assert all(0 <= tile.symbols_check < 2**32 for tile in content.tiles)
 
 
-def test_every_flipped_bit_is_noticed(memory_folder: Path) -> None:
-    data = write(EXAMPLE, memory_folder / "whole.sarc")
+@pytest.mark.parametrize("version", [1, 2])
+def test_every_flipped_bit_is_noticed(version: int, memory_folder: Path) -> None:
+    data = write(EXAMPLE, memory_folder / "whole.sarc", version)
     for bit in range(8 * len(data)):
         spoilt = bytearray(data)
         spoilt[bit // 8] ^= 1 << bit % 8
@@ -194,6 +199,8 @@ def test_a_small_file_that_claims_to_be_huge_is_refused_fast(
 def test_parts_of_two_files_do_not_make_one(
     first: Content, second: Content, memory_folder: Path
 ) -> None:
-    one, other = (write(each, memory_folder / "whole.sarc") for each in (first, second))
-    with pytest.raises(UserError):
-        read(place(one[:64] + other[64:], memory_folder / "x.sarc"))
+    for version in (1, 2):
+        one, other = (write(each, memory_folder / "w", version) for each in (first, second))
+        sizes = [int.from_bytes(each[10:12], "little") for each in (one, other)]
+        with pytest.raises(UserError):
+            read(place(one[: sizes[0]] + other[sizes[1] :], memory_folder / "x.sarc"))

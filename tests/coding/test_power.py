@@ -1,5 +1,7 @@
 """Gains that keep the mean power of blocks, and of what lies across them."""
 
+import contextlib
+
 import numpy as np
 import pytest
 from numpy.typing import NDArray
@@ -143,10 +145,29 @@ def test_tiles_of_any_size_have_gains(size: tuple[int, int]) -> None:
     assert power == pytest.approx(expected, rel=0.02)
 
 
-@pytest.mark.parametrize("gains", [bytes([128]), bytes([255, 0, 0, 0, 0]), bytes([3, 1])])
+@pytest.mark.parametrize(
+    "gains", [bytes([128]), bytes([128] + 5 * [255]), bytes([0] + 8 * [255]), bytes([128, 128, 0])]
+)
 def test_damaged_gains_are_refused(gains: bytes) -> None:
     with pytest.raises(UserError, match="gains of a tile are damaged"):
         gain_db(gains, (64, 64))
+
+
+def test_whatever_gains_say_they_are_possible_ones() -> None:
+    rng = np.random.default_rng(0)
+    for _ in range(300):
+        with contextlib.suppress(UserError):
+            found = gain_db(rng.bytes(int(rng.integers(2, 60))), (200, 130))
+            assert np.abs(found).max() <= 48.001
+
+
+def test_gains_are_coarser_where_they_would_take_much_and_still_right() -> None:
+    wanted, found = speckle(2, 512), speckle(3, 512)
+    found *= 0.5  # some contrast is lost, which blocks have more or less of
+    fine, coarse = pack_gains(wanted, found), pack_gains(wanted, found, 0)
+    assert len(coarse) < 0.8 * len(fine)
+    assert off_db(wanted, gained(found, fine), 0).max() < 0.05
+    assert off_db(wanted, gained(found, coarse), 0).max() < 0.1
 
 
 @pytest.mark.parametrize(

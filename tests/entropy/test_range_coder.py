@@ -37,7 +37,13 @@ def test_words_are_those_of_constriction(draw: Draw, largest: int) -> None:
         numbers = draw(rng, sizes)
         other = stream.queue.RangeEncoder()
         other.encode(numbers.astype(np.int32), stream.model.Uniform(), sizes.astype(np.int32))
-        assert encode(*intervals(numbers, sizes)).tolist() == other.get_compressed().tolist()
+        words, expected = encode(*intervals(numbers, sizes)), other.get_compressed()
+        assert len(words) <= len(expected)
+        assert words[:-2].tolist() == expected[: max(len(words) - 2, 0)].tolist()
+        padded = np.concatenate([words, np.zeros(2, np.uint32)])
+        back = stream.queue.RangeDecoder(padded)
+        found = back.decode(stream.model.Uniform(), sizes.astype(np.int32))
+        assert found.tolist() == numbers.tolist()
 
 
 @pytest.mark.parametrize("draw", DRAWS.values(), ids=DRAWS.keys())
