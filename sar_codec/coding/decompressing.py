@@ -21,7 +21,7 @@ from sar_codec.coding.container import Reader
 from sar_codec.coding.lossy import Network
 from sar_codec.coding.parts import OF_NETWORKS, Method, Part, unpack_validity
 from sar_codec.coding.pixels import unpack_exceptions
-from sar_codec.coding.power import AROUND, emphasis, gain_db
+from sar_codec.coding.power import AROUND, emphasis, emphasised, gain_db
 from sar_codec.coding.threads import cores, one_thread_each
 from sar_codec.coding.tiling import Window
 from sar_codec.errors import UserError
@@ -328,7 +328,8 @@ class Image:
             return self._without_gains(band, shared) + gains
         known = _around(shared, whole)
         decibels = self._without_gains(band, known)
-        gains *= emphasis(decibels)[shared.within(known)]
+        times = emphasis(decibels, part.gains)[shared.within(known)]
+        gains = emphasised(gains, times)
         gains += decibels[shared.within(known)]
         return gains
 

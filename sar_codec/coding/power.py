@@ -9,7 +9,7 @@ the quarters of these have gains of their own, as long as that takes few bytes.
 What smoothing takes from power it takes from contrast, and there is least error in decibels for the
 same power where brighter pixels get more of a gain: in proportion to their power. But only to that
 over what is around them, within some 16 pixels: fields that are darker or brighter than others keep
-their own means.
+their own means. Gains are told as finely as it takes to keep blocks' power.
 """
 
 import math
@@ -29,17 +29,21 @@ from sar_codec.entropy.tables import IntegerTables
 from sar_codec.errors import UserError
 
 BLOCK, SMALL_BLOCK = 64, 32  # pixels
-# Are added to the first byte, a scale index, where blocks are small, and where gains are told by
-# how far they are from a common one; else it is by how far from the one before.
+# Are added to the first byte, a scale index: where blocks are small; and in the form that is
+# written now, where gains are told by how far they are from a common one, not the one before.
 _SMALL, _COMMON = SCALES, 2 * SCALES
 _TOLERATED_DB = 0.2  # of what lies across blocks
 _STEP_DB = 0.06
-_COARSE = 2  # steps, where fewer would take much of a tile's bytes
+_UNITS = 1.0, 2.0, 0.5, 0.25  # steps that gains are told in, by number
+_ROUNDED_DB = 0.1  # that blocks may be off by rounding
 _LARGEST = 800  # steps; where the network loses a target, its block lacks nearly all of its power
 _LARGEST_DB = np.float32(150)  # no measurement has more; products and sums stay finite
 _PATCH = 8  # pixels that have about the same gain
 AROUND = 16  # pixels
-_LEAST, _MOST = 0.5, 2.0  # times its block's gain that a pixel gets
+# Power over that around, in nepers: of which a pixel gets 0.5 to 8.5 times its block's gain.
+_LEAST_OVER, _MOST_OVER = -1.0, 3.0
+_LEAST, _MOST_AT_FIRST = 0.5, 2.0  # times, the latter in the earlier form
+_MOST_GAIN_DB = np.float32(100)  # of a pixel
 # A gain changes its neighbours' power too. Rounds are cheap while patches stand for their pixels.
 _COARSE_ROUNDS = 40
 _FINE_ROUNDS = 3
@@ -54,40 +58,54 @@ def pack_gains(
     Args:
         wanted: decibels of the original, `(h, w)`, NaN where they do not count.
         decoded: of what the decoder has, `(h, w)`.
-        room: bytes that are little of the tile's: if gains take more, they are told by coarser
-            steps; and small blocks may take as many more than large ones.
+        room: bytes that are little of the tile's: if gains take more, they may be told in larger
+            units; and small blocks may take as many more than large ones.
     """
     counts = np.isfinite(wanted)
     aim = _patch_sums(_power(wanted, counts))
     power = _Gained.of(_power(decoded, counts), emphasis(decoded))
-    steps = _steps(aim, power, BLOCK)
-    gains = _packed(steps, BLOCK)
+    steps, slopes = _steps(aim, power, BLOCK)
+    gains = _packed(steps, slopes, BLOCK)
     shows = _across_db(steps, aim, power) > _TOLERATED_DB
     # At the tile's border nothing is around small blocks to smooth their gains, and it would show.
     shows[[0, -1]] = shows[:, [0, -1]] = False
     if shows.any():
-        small = _steps(aim, power, SMALL_BLOCK)
-        mixed = np.where(_quartered(shows, small), small, _quartered(steps, small))
-        finer = _packed(_steps(aim, power, SMALL_BLOCK, mixed), SMALL_BLOCK)
+        small, _ = _steps(aim, power, SMALL_BLOCK)
+        alone = _quartered(shows, small)
+        mixed = np.where(alone, small, _quartered(steps, small))
+        finer = _packed(*_steps(aim, power, SMALL_BLOCK, mixed, alone), SMALL_BLOCK)
         if len(finer) - len(gains) <= room:
             return finer
-    return gains if len(gains) <= room else _packed(steps, BLOCK, _COARSE)
+    return gains if len(gains) <= room else _packed(steps, slopes, BLOCK, max(_UNITS))
 
 
-def emphasis(decibels: NDArray[np.float32]) -> NDArray[np.float32]:
+def emphasis(decibels: NDArray[np.float32], gains: bytes = bytes([_COMMON])) -> NDArray[np.float32]:
     """How many times its block's gain each pixel gets, `(h, w)`.
 
     Args:
         decibels: of a tile, or of some of it that begins and ends with 16 pixels of it; but for
             these, results are those of the whole tile.
+        gains: whose form says of which kind.
     """
     x = torch.from_numpy(decibels)[None, None]
     means = functional.avg_pool2d(x, AROUND, ceil_mode=True, count_include_pad=False)
     means = means.nan_to_num(0).clamp(-_LARGEST, _LARGEST)
     around = functional.interpolate(means, scale_factor=AROUND, mode="bilinear")
-    # As power over that around, but for what is beyond the first order.
     over = x - around[..., : x.shape[2], : x.shape[3]]
-    return over.mul_(np.log(10) / 10).add_(1).clamp_(_LEAST, _MOST)[0, 0].numpy()
+    over.mul_(np.log(10) / 10)
+    # As power over that around, but for what is beyond the second order, or the first.
+    if gains[0] >= _COMMON:
+        over.clamp_(_LEAST_OVER, _MOST_OVER)
+        times = (over / 2).add_(1).mul_(over).add_(1)
+    else:
+        times = over.add_(1).clamp_(_LEAST, _MOST_AT_FIRST)
+    return times[0, 0].numpy()
+
+
+def emphasised(gains: NDArray[np.float32], emphasis: NDArray[np.float32]) -> NDArray[np.float32]:
+    """What each pixel gets of gains, in dB; `gains` are overwritten with it."""
+    gains *= emphasis
+    return gains.clip(-_MOST_GAIN_DB, _MOST_GAIN_DB, out=gains)
 
 
 class _Gained(NamedTuple):
@@ -117,8 +135,7 @@ class _Gained(NamedTuple):
     ) -> NDArray[np.float32]:
         """The power of patches, or pixels, with these gains."""
         gains = _gain_db(steps, self.pixels.shape, block, 1 if by_pixels else _PATCH)
-        gains *= self.emphasis if by_pixels else self.emphases
-        power = _power(gains)
+        power = _power(emphasised(gains, self.emphasis if by_pixels else self.emphases))
         power *= self.pixels if by_pixels else self.patches
         return power
 
@@ -128,25 +145,30 @@ def _steps(
     power: _Gained,
     block: int,
     start: NDArray[np.float64] | None = None,
-) -> NDArray[np.float64]:
-    """What power lacks in each block, not rounded.
+    alone: NDArray[np.bool_] | None = None,
+) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """What power lacks in each block, not rounded; and by how much each step changes that, about.
 
     Args:
         aim: of the original, sums of patches.
         power: of what the decoder has.
         block: side in pixels.
-        start: steps of small blocks, of which large ones are to be made right as wholes.
+        start: to begin with.
+        alone: small blocks that are to be right themselves; the others only as large ones.
     """
-    whole = block if start is None else BLOCK
-    aims = _block_sums(aim, whole)
+
+    def sums(values: NDArray[np.float32], by_pixels: bool = False) -> NDArray[np.float64]:
+        patches = _patch_sums(values) if by_pixels else values
+        of_blocks = _block_sums(patches, block)
+        if alone is None:
+            return of_blocks
+        return np.where(alone, of_blocks, _quartered(_block_sums(patches, BLOCK), of_blocks))
+
+    aims = sums(aim)
+    is_empty = aims == 0
     steps = np.zeros(aims.shape) if start is None else start
-
-    def sums(gained: NDArray[np.float32], by_pixels: bool) -> NDArray[np.float64]:
-        return _block_sums(_patch_sums(gained) if by_pixels else gained, whole)
-
-    # Small blocks only begin with theirs, and wholes are made right after that.
-    fine_rounds = 1 if whole == SMALL_BLOCK else _FINE_ROUNDS
     slopes = np.ones_like(aims)
+    fine_rounds = _FINE_ROUNDS if block == BLOCK or alone is not None else 1
     for rounds, by_pixels in ((_COARSE_ROUNDS, False), (fine_rounds, True)):
         for _ in range(rounds):
             gained = power.gained(steps, block, by_pixels)
@@ -156,13 +178,14 @@ def _steps(
             if most < _CLOSE:
                 break
             if not by_pixels or most > _FAR:
-                # What a step does: where brighter pixels have most of the power, nearly two.
+                # What a step does: more where brighter pixels have most of the power.
                 gained *= power.emphasis if by_pixels else power.emphases
                 with np.errstate(invalid="ignore"):
                     slopes = np.fmax(sums(gained, by_pixels) / found, _LEAST)
-            missing /= slopes
-            steps = steps + (missing if start is None else _quartered(missing, steps))
-    return steps
+            steps = steps + missing / slopes
+            if is_empty.any() and not is_empty.all():
+                steps[is_empty] = np.median(steps[~is_empty])  # takes next to no bits
+    return steps, slopes
 
 
 def _quartered(of_blocks: NDArray[Any], like: NDArray[Any]) -> NDArray[Any]:
@@ -190,37 +213,27 @@ def _across_db(
     return off
 
 
-def _packed(steps: NDArray[np.float64], block: int, unit: int = 1) -> bytes:
-    """Gains in units of so many steps."""
-    whole = np.rint(steps.clip(-_LARGEST, _LARGEST) / unit).astype(np.int64)
+def _packed(
+    steps: NDArray[np.float64], slopes: NDArray[np.float64], block: int, largest: float = 1.0
+) -> bytes:
+    """Gains in units that keep blocks' power; the largest is of so many steps."""
+    steps = steps.clip(-_LARGEST, _LARGEST)
+    for unit in sorted((each for each in _UNITS if each <= largest), reverse=True):
+        whole = np.rint(steps / unit)
+        if _STEP_DB * np.abs((unit * whole - steps) * slopes).max() <= _ROUNDED_DB:
+            break
     if not whole.any():
         return b""
-    common = int(np.median(whole))
-    by_common = _coded(whole - common, block, _COMMON, _pack_common(common, unit))
-    if unit > 1:
-        return by_common
-    return min(by_common, _coded(whole - _predicted(whole), block), key=len)
-
-
-def _coded(deltas: NDArray[np.int64], block: int, form: int = 0, about: bytes = b"") -> bytes:
-    every_scale = torch.arange(SCALES)[:, None].expand(-1, deltas.size)
-    symbols = torch.from_numpy(deltas.ravel())
+    symbols = torch.from_numpy(whole.ravel()).long()
+    common = int(symbols.median())
+    symbols = symbols - common
+    every_scale = torch.arange(SCALES)[:, None].expand(-1, len(symbols))
     index = int(_tables().bits(symbols.expand(SCALES, -1), every_scale).sum(1).argmin())
     encoder = SymbolEncoder()
-    encoder.put(symbols, _tables(), torch.full((deltas.size,), index))
-    return bytes([index + _SMALL * (block == SMALL_BLOCK) + form]) + about + encoder.data()
-
-
-def _pack_common(common: int, unit: int) -> bytes:
-    return pack_number(4 * abs(common) + 2 * (common < 0) + (unit > 1))
-
-
-def _unpack_common(gains: bytes) -> tuple[int, int, int]:
-    """The common gain, in steps; how many a unit has; and where the others begin."""
-    number, end = unpack_number(gains, 1)
-    unit = _COARSE if number % 2 else 1
-    size = min(number // 4, _LARGEST)
-    return unit * (-size if number & 2 else size), unit, end
+    encoder.put(symbols, _tables(), torch.full((len(symbols),), index))
+    about = 8 * abs(common) + 4 * (common < 0) + _UNITS.index(unit)
+    head = bytes([_COMMON + _SMALL * (block == SMALL_BLOCK) + index])
+    return head + pack_number(about) + encoder.data()
 
 
 def gain_db(gains: bytes, shape: tuple[int, int]) -> NDArray[np.float32]:
@@ -233,27 +246,22 @@ def gain_db(gains: bytes, shape: tuple[int, int]) -> NDArray[np.float32]:
         form, index = divmod(gains[0], SCALES)
         block = SMALL_BLOCK if form % 2 else BLOCK
         is_by_common = gains[0] >= _COMMON
-        common, unit, begin = _unpack_common(gains) if is_by_common else (0, 1, 1)
+        about, begin = unpack_number(gains, 1) if is_by_common else (0, 1)
         rows, columns = (-(-side // block) for side in shape)
         which = torch.full((rows * columns,), index)
         deltas = SymbolDecoder(gains[begin:]).take(_tables(), which).numpy().reshape(rows, columns)
     except UserError:
         raise UserError("the gains of a tile are damaged: get another copy of the file") from None
-    deltas = deltas.clip(-2 * _LARGEST, 2 * _LARGEST)
-    steps = common + unit * deltas if is_by_common else _summed(deltas)
-    return _gain_db(steps.clip(-_LARGEST, _LARGEST).astype(np.float64), shape, block)
-
-
-def _predicted(steps: NDArray[np.int64]) -> NDArray[np.int64]:
-    """Of each block, the gain of the one to the left, or above if it is the first of its row."""
-    predicted = np.zeros_like(steps)
-    predicted[:, 1:] = steps[:, :-1]
-    predicted[1:, 0] = steps[:-1, 0]
-    return predicted
+    if is_by_common:
+        common = -(about // 8) if about & 4 else about // 8
+        steps = _UNITS[about % 4] * (common + deltas)
+    else:
+        steps = _summed(deltas.clip(-2 * _LARGEST, 2 * _LARGEST)).astype(np.float64)
+    return _gain_db(steps.clip(-_LARGEST, _LARGEST), shape, block)
 
 
 def _summed(deltas: NDArray[np.int64]) -> NDArray[np.int64]:
-    """The inverse of subtracting what is `_predicted`."""
+    """Steps from each one's less that to the left, or above if it is the first of its row."""
     first = deltas[:, :1].cumsum(0)
     return first + deltas.cumsum(1) - deltas[:, :1]
 

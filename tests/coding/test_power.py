@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from sar_codec.coding.power import AROUND, BLOCK, emphasis, gain_db, pack_gains
+from sar_codec.coding.power import AROUND, BLOCK, emphasis, emphasised, gain_db, pack_gains
 from sar_codec.errors import UserError
 
 Decibels = NDArray[np.float32]
@@ -38,7 +38,7 @@ def off_db(wanted: Decibels, found: Decibels, begin: int) -> Decibels:
 
 def gained(found: Decibels, gains: bytes) -> Decibels:
     """As the decoder has it."""
-    return found + gain_db(gains, found.shape) * emphasis(found)
+    return found + emphasised(gain_db(gains, found.shape), emphasis(found))
 
 
 def with_lost_targets() -> tuple[Decibels, Decibels]:
@@ -94,8 +94,8 @@ def test_emphasis_is_of_what_is_around_and_the_same_for_parts_of_a_tile() -> Non
     decibels = speckle(side=200)
     decibels[50, 60] = 30
     whole = emphasis(decibels)
-    assert whole.shape == decibels.shape and whole.min() == 0.5 and whole[50, 60] == 2
-    assert whole.mean() == pytest.approx(1, abs=0.1)
+    assert whole.shape == decibels.shape and whole.min() == 0.5 and whole[50, 60] == 8.5
+    assert whole.mean() == pytest.approx(1.1, abs=0.1)
     assert emphasis(np.full((33, 50), -7, np.float32)) == pytest.approx(1)
     part = emphasis(decibels[32:, 48:])
     assert np.abs(part - whole[32:, 48:])[AROUND:, AROUND:].max() < 1e-5
@@ -103,9 +103,20 @@ def test_emphasis_is_of_what_is_around_and_the_same_for_parts_of_a_tile() -> Non
     assert np.isfinite(emphasis(decibels)).sum() == decibels.size - 1
 
 
+def test_gains_of_the_earlier_form_have_the_emphasis_of_then() -> None:
+    x = np.full((48, 48), -10, np.float32)
+    x[20, 20], x[20, 21], x[20, 22] = -9, -30, 30
+    earlier, later = emphasis(x, bytes([127])), emphasis(x, bytes([128]))
+    over = np.log(10) / 10  # one decibel, in nepers
+    assert earlier[40, 40] == later[40, 40] == 1
+    assert earlier[20, 20] == pytest.approx(1 + over, abs=0.03)
+    assert later[20, 20] == pytest.approx(1 + over + over**2 / 2, abs=0.03)
+    assert list(earlier[20, 21:23]) == [0.5, 2] and list(later[20, 21:23]) == [0.5, 8.5]
+
+
 @pytest.mark.parametrize("decoded_db", [5, 20])
 def test_a_target_of_which_most_was_lost_gets_it_back(decoded_db: float) -> None:
-    """It has most of its block's power, and twice its gain."""
+    """It has most of its block's power, and several times its gain."""
     wanted = speckle()
     found = smoothed(wanted)
     middle = slice(BLOCK + 30, BLOCK + 34)
@@ -162,8 +173,10 @@ def test_whatever_gains_say_they_are_possible_ones() -> None:
 
 
 def test_gains_are_coarser_where_they_would_take_much_and_still_right() -> None:
-    wanted, found = speckle(2, 512), speckle(3, 512)
-    found *= 0.5  # some contrast is lost, which blocks have more or less of
+    wanted = speckle(2, 512)
+    found = wanted - 4 * np.random.default_rng(0).random((8, 8), np.float32).repeat(64, 0).repeat(
+        64, 1
+    )
     fine, coarse = pack_gains(wanted, found), pack_gains(wanted, found, 0)
     assert len(coarse) < 0.8 * len(fine)
     assert off_db(wanted, gained(found, fine), 0).max() < 0.05
@@ -175,8 +188,12 @@ def test_gains_are_coarser_where_they_would_take_much_and_still_right() -> None:
     [
         ("25fe1e1c6e", 64, [[-0.11], [0.66]]),
         ("6e57a9e6e471ceb4ad", 32, [[1.88, 0.73], [0.73, -2.46], [0.61, 1.07], [0.6, 0.54]]),
+        ("a31086", 64, [[0.12], [0.72]]),
+        ("9d098c", 64, [[0.12], [0.72]]),
+        ("acbe01eade", 64, [[0.14], [-0.69]]),
+        ("e7689e8a437ee0d7", 32, [[0.78, 0.42], [1.35, 0.72], [-0.01, 1.03], [2.15, 1.74]]),
     ],
-    ids=["large", "small"],
+    ids=["large, earlier", "small, earlier", "large", "in large units", "in small units", "small"],
 )
 def test_gains_that_were_written_once_are_read_as_ever(
     gains: str, block: int, expected: list[list[float]]
