@@ -15,6 +15,7 @@ from typing import Any, NoReturn
 from tqdm import tqdm
 
 from sar_codec.errors import UserError
+from sar_codec.memory import keep_freed_memory
 from sar_codec.signals import Stopped
 
 DAMAGED = 3
@@ -29,6 +30,7 @@ _EXIT_CODES = """exit codes:
 def main(arguments: Sequence[str] | None = None) -> NoReturn:
     """Runs one command, and exits with its code."""
     given = _parser().parse_args(arguments)
+    keep_freed_memory()
     try:
         with _unwinding_when_stopped():
             code = given.run(given)

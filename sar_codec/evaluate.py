@@ -19,6 +19,7 @@ from pydantic.dataclasses import dataclass
 from sar_codec.config import arguments, locate, plain, top_level
 from sar_codec.errors import UserError
 from sar_codec.files import write_whole
+from sar_codec.memory import keep_freed_memory
 from sar_codec.program import program
 
 log = logging.getLogger(__name__)
@@ -52,6 +53,7 @@ def main(cfg: DictConfig) -> None:
     from sar_codec.evaluation.scenes import read_scenes
 
     settings = top_level(plain(cfg), Evaluation)
+    keep_freed_memory()  # as the file tool does
     run_dir = Path(HydraConfig.get().runtime.output_dir)
     by_name, missing = contestants(settings.codecs, settings.checkpoint, settings.threads)
     codecs = list(by_name.values())

@@ -15,6 +15,7 @@ LAYERS: dict[str, set[str]] = {
     "config": set(),
     "signals": set(),
     "job_log": set(),
+    "memory": set(),
     "precision": set(),
     "run_lock": {"files"},
     "processes": set(),

@@ -37,17 +37,22 @@ _STEP_DB = 0.06
 _UNITS = 1.0, 2.0, 0.5, 0.25  # steps that gains are told in, by number
 _ROUNDED_DB = 0.1  # that blocks may be off by rounding
 _LARGEST = 800  # steps; where the network loses a target, its block lacks nearly all of its power
+_NEPERS = np.float32(np.log(10) / 10)  # a decibel has
 _LARGEST_DB = np.float32(150)  # no measurement has more; products and sums stay finite
 _PATCH = 8  # pixels that have about the same gain
 AROUND = 16  # pixels
-# Power over that around, in nepers: of which a pixel gets 0.5 to 8.5 times its block's gain.
-_LEAST_OVER, _MOST_OVER = -1.0, 3.0
+_MOST_OVER = 4.0  # 1 and nepers over what is around, of which pixels get 0.5 to 8.5 times a gain
 _LEAST, _MOST_AT_FIRST = 0.5, 2.0  # times, the latter in the earlier form
 _MOST_GAIN_DB = np.float32(100)  # of a pixel
 # A gain changes its neighbours' power too. Rounds are cheap while patches stand for their pixels.
 _COARSE_ROUNDS = 40
 _FINE_ROUNDS = 3
-_CLOSE, _FAR = 0.1, 2.0  # steps
+_CLOSE, _NEAR = 0.1, 10.0  # steps
+# What blocks lack is interpolated between them, so a round finds a quarter to all of it: these find
+# it in the fewest rounds (Polyak 1964), where slopes hardly change.
+_RELAXED, _MOMENTUM = 16 / 9, 1 / 9
+# Of gains, and of the slope of a patch's power, where that is told from a few numbers.
+_MOST_NEPERS, _MOST_SPREAD = np.float32(23), np.float32(4)
 
 
 def pack_gains(
@@ -91,14 +96,13 @@ def emphasis(decibels: NDArray[np.float32], gains: bytes = bytes([_COMMON])) -> 
     means = functional.avg_pool2d(x, AROUND, ceil_mode=True, count_include_pad=False)
     means = means.nan_to_num(0).clamp(-_LARGEST, _LARGEST)
     around = functional.interpolate(means, scale_factor=AROUND, mode="bilinear")
-    over = x - around[..., : x.shape[2], : x.shape[3]]
-    over.mul_(np.log(10) / 10)
-    # As power over that around, but for what is beyond the second order, or the first.
-    if gains[0] >= _COMMON:
-        over.clamp_(_LEAST_OVER, _MOST_OVER)
-        times = (over / 2).add_(1).mul_(over).add_(1)
-    else:
-        times = over.add_(1).clamp_(_LEAST, _MOST_AT_FIRST)
+    around = around[..., : x.shape[2], : x.shape[3]]
+    # Power over that around, 1 and more of it but for what is beyond the first order.
+    times = torch.sub(x, around, out=around).mul_(float(_NEPERS)).add_(1)
+    if gains[0] < _COMMON:
+        times.clamp_(_LEAST, _MOST_AT_FIRST)
+    else:  # with the second order
+        times.clamp_(0, _MOST_OVER).square_().add_(1).div_(2)
     return times[0, 0].numpy()
 
 
@@ -115,28 +119,44 @@ class _Gained(NamedTuple):
         pixels: their power, `(h, w)`.
         emphasis: how many times its gain each one gets, likewise.
         patches: sums of power.
-        emphases: how many times the gain of its middle each patch gets, about.
+        means: of each patch's emphasis, weighted by power.
+        variances: likewise.
     """
 
     pixels: NDArray[np.float32]
     emphasis: NDArray[np.float32]
     patches: NDArray[np.float32]
-    emphases: NDArray[np.float32]
+    means: NDArray[np.float32]
+    variances: NDArray[np.float32]
 
     @classmethod
     def of(cls, power: NDArray[np.float32], emphasis: NDArray[np.float32]) -> "_Gained":
-        patches, emphasised = _patch_sums(power), _patch_sums(power * emphasis)
-        with np.errstate(invalid="ignore"):
-            emphases = np.nan_to_num(emphasised / patches, nan=1.0)
-        return cls(power, emphasis, patches, emphases)
+        weighted = power * emphasis
+        patches, first = _patch_sums(power), _patch_sums(weighted)
+        weighted *= emphasis
+        with np.errstate(invalid="ignore", divide="ignore"):
+            means = np.nan_to_num(first / patches, nan=1.0)
+            variances = np.nan_to_num(_patch_sums(weighted) / patches) - means**2
+        return cls(power, emphasis, patches, means, variances.clip(0, None))
 
-    def gained(
-        self, steps: NDArray[np.float64], block: int, by_pixels: bool = False
-    ) -> NDArray[np.float32]:
-        """The power of patches, or pixels, with these gains."""
-        gains = _gain_db(steps, self.pixels.shape, block, 1 if by_pixels else _PATCH)
-        power = _power(emphasised(gains, self.emphasis if by_pixels else self.emphases))
-        power *= self.pixels if by_pixels else self.patches
+    def patches_gained(
+        self, steps: NDArray[np.float64], block: int
+    ) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+        """The power of patches with these gains, about, and its slope: per neper of gain."""
+        nepers = _gain_db(steps, self.pixels.shape, block, _PATCH) * _NEPERS
+        nepers = nepers.clip(-_MOST_NEPERS, _MOST_NEPERS)
+        # As if emphasis had a normal distribution.
+        spread = (self.variances * nepers).clip(-_MOST_SPREAD, _MOST_SPREAD)
+        power = self.patches * np.exp(nepers * (self.means + spread / 2))
+        return power, power * (self.means + spread)
+
+    def pixels_gained(self, steps: NDArray[np.float64], block: int) -> NDArray[np.float32]:
+        """The power of pixels with these gains."""
+        # In place: in new memory, each step would take as long again.
+        power = emphasised(_gain_db(steps, self.pixels.shape, block), self.emphasis)
+        power *= _NEPERS
+        np.exp(power, out=power)
+        power *= self.pixels
         return power
 
 
@@ -157,8 +177,7 @@ def _steps(
         alone: small blocks that are to be right themselves; the others only as large ones.
     """
 
-    def sums(values: NDArray[np.float32], by_pixels: bool = False) -> NDArray[np.float64]:
-        patches = _patch_sums(values) if by_pixels else values
+    def sums(patches: NDArray[np.float32]) -> NDArray[np.float64]:
         of_blocks = _block_sums(patches, block)
         if alone is None:
             return of_blocks
@@ -167,22 +186,25 @@ def _steps(
     aims = sums(aim)
     is_empty = aims == 0
     steps = np.zeros(aims.shape) if start is None else start
-    slopes = np.ones_like(aims)
+    slopes, moved = np.ones_like(aims), np.zeros_like(steps)
     fine_rounds = _FINE_ROUNDS if block == BLOCK or alone is not None else 1
     for rounds, by_pixels in ((_COARSE_ROUNDS, False), (fine_rounds, True)):
         for _ in range(rounds):
-            gained = power.gained(steps, block, by_pixels)
-            found = sums(gained, by_pixels)
-            missing = _missing(aims, found)
-            most = np.abs(missing).max()
-            if most < _CLOSE:
-                break
-            if not by_pixels or most > _FAR:
-                # What a step does: more where brighter pixels have most of the power.
-                gained *= power.emphasis if by_pixels else power.emphases
+            if by_pixels:
+                found = sums(_patch_sums(power.pixels_gained(steps, block)))
+            else:
+                gained, sloping = power.patches_gained(steps, block)
+                found = sums(gained)
                 with np.errstate(invalid="ignore"):
-                    slopes = np.fmax(sums(gained, by_pixels) / found, _LEAST)
-            steps = steps + missing / slopes
+                    slopes = np.fmax(sums(sloping) / found, _LEAST)
+            missing = _missing(aims, found)
+            if np.abs(missing).max() < _CLOSE:
+                break
+            is_near = np.abs(missing) < _NEAR
+            moved = np.where(
+                is_near, _RELAXED * missing / slopes + _MOMENTUM * moved, missing / slopes
+            )
+            steps = steps + moved
             if is_empty.any() and not is_empty.all():
                 steps[is_empty] = np.median(steps[~is_empty])  # takes next to no bits
     return steps, slopes
@@ -198,7 +220,7 @@ def _across_db(
     steps: NDArray[np.float64], aim: NDArray[np.float32], power: _Gained
 ) -> NDArray[np.float64]:
     """How far off those are at most that lie across a block and others: of each block."""
-    gained = power.gained(steps, BLOCK)
+    gained, _ = power.patches_gained(steps, BLOCK)
     half, off = BLOCK // _PATCH // 2, np.zeros(steps.shape)
     for row, column in ((0, half), (half, 0), (half, half)):
         inner = [
@@ -320,7 +342,7 @@ def _power(
     """Linear power, 0 where it does not count."""
     # In place: in new memory, each step would take as long again.
     power = decibels.clip(-_LARGEST_DB, _LARGEST_DB)
-    power *= np.float32(np.log(10) / 10)
+    power *= _NEPERS
     np.exp(power, out=power)
     if counts is not None and not counts.all():
         power[~counts] = 0

@@ -38,6 +38,8 @@ def off_db(wanted: Decibels, found: Decibels, begin: int) -> Decibels:
 
 def gained(found: Decibels, gains: bytes) -> Decibels:
     """As the decoder has it."""
+    if not gains:
+        return found
     return found + emphasised(gain_db(gains, found.shape), emphasis(found))
 
 
