@@ -25,7 +25,7 @@ Numbers are as in `numbers`.
 """
 
 from collections.abc import Collection, Mapping
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 
@@ -48,13 +48,6 @@ from sar_codec.coding.numbers import pack_number, unpack_number
 MOST_PAYLOAD = 2**16  # bytes of payloads, above which files are of version 1
 _LONGEST_HEAD = 2**16 - 1
 _NAME = 4
-
-
-class SmallHead(NamedTuple):
-    """What a small file says before its payloads."""
-
-    index: Index
-    header: dict[str, Any]
 
 
 def pack_small_head(index: Index, header: Mapping[str, Any]) -> bytes | None:
@@ -83,8 +76,8 @@ def pack_small_head(index: Index, header: Mapping[str, Any]) -> bytes | None:
 
 def unpack_small_head(
     content: bytes, file_length: int, known_sections: Collection[str]
-) -> SmallHead:
-    """The inverse of `pack_small_head`, for a file that this program can read.
+) -> tuple[Index, dict[str, Any]]:
+    """The index and the header of a small file that this program can read.
 
     Args:
         content: the head, with a right checksum.
@@ -94,22 +87,22 @@ def unpack_small_head(
     Raises:
         UserError: the file is cut short, damaged or newer than this program.
     """
-    rest = _Rest(content[PREFIX.size : -CRC.size])
-    check_features(rest.number())
-    rest.number()
-    tile_count, section_count = rest.number(), rest.number()
+    reader = _Rest(content[PREFIX.size : -CRC.size])
+    check_features(reader.number())
+    reader.number()
+    tile_count, section_count = reader.number(), reader.number()
     end = len(content)
     tiles: list[tuple[int, ...]] = []
     for _ in range(tile_count):  # ends with the bytes, if there are fewer
-        tiles.append((end, rest.number(), rest.u32(), rest.u32()))
+        tiles.append((end, reader.number(), reader.u32(), reader.u32()))
         end += tiles[-1][1]
     sections: dict[str, Place] = {}
     for _ in range(section_count):
-        name = checked_name(rest.bytes(_NAME), sections, known_sections)
-        sections[name] = Place(end, rest.number(), rest.u32())
+        name = checked_name(reader.take(_NAME), sections, known_sections)
+        sections[name] = Place(end, reader.number(), reader.u32())
         end += sections[name].length
     check_length(end, file_length)
-    return SmallHead(Index(np.array(tiles, TILE), sections), decode_small_header(rest.all()))
+    return Index(np.array(tiles, TILE), sections), decode_small_header(reader.rest())
 
 
 class _Rest:
@@ -123,13 +116,13 @@ class _Rest:
         return value
 
     def u32(self) -> int:
-        return int(CRC.unpack(self.bytes(CRC.size))[0])
+        return int(CRC.unpack(self.take(CRC.size))[0])
 
-    def bytes(self, count: int) -> bytes:
+    def take(self, count: int) -> bytes:
         begin, self._begin = self._begin, self._begin + count
         if len(self._content) < self._begin:
             raise damaged("a head that ends too early")
         return self._content[begin : self._begin]
 
-    def all(self) -> bytes:
+    def rest(self) -> bytes:
         return self._content[self._begin :]
