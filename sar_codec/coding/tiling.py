@@ -6,6 +6,7 @@ from typing import NamedTuple
 
 ALIGNMENT = 64  # sides of tiles are multiples of it, as networks need it
 LARGEST_SIDE = 4096
+_FEW_AND_ODD = range(3, 16, 2)
 
 
 class Window(NamedTuple):
@@ -61,11 +62,17 @@ class Tiling:
 
     @classmethod
     def of(cls, height: int, width: int, largest: int) -> "Tiling":
-        """Tiles of about the same size, the sides at most `largest`, a multiple of 64."""
-        sides = []
-        for side in (height, width):
-            count = -(-side // largest)
-            sides.append(-(-side // (count * ALIGNMENT)) * ALIGNMENT)
+        """Tiles of about the same size, the sides at most `largest`, a multiple of 64.
+
+        A few tiles are an even number, so that no thread is left with one while others wait.
+        """
+        rows, columns = -(-height // largest), -(-width // largest)
+        if rows * columns in _FEW_AND_ODD:
+            rows, columns = (rows + 1, columns) if columns <= rows else (rows, columns + 1)
+        sides = [
+            -(-side // (count * ALIGNMENT)) * ALIGNMENT
+            for side, count in ((height, rows), (width, columns))
+        ]
         return cls(height, width, *sides)
 
     @property
