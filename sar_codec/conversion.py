@@ -309,7 +309,12 @@ def _choose(
         quantity, "quality", quality, None, network.id, tile, tuple(shifts), program, grid
     )
     if wanted.target_bpp is not None:
-        overhead = _overhead(Header(about, raster), wanted.target_bpp)
+        # Most qualities are told in as many digits as this one.
+        likely = Header(replace(about, quality=3.453125), raster)
+
+        def overhead(bits_per_pixel: float) -> float:
+            return _overhead(likely, bits_per_pixel)
+
         tiled = source.description
         coded = tiled.height * tiled.width / (raster.height * raster.width)
         quality = quality_for(wanted.target_bpp, seen, shifts, coder, overhead, coded, workers)

@@ -26,6 +26,7 @@ _QUALITY_STEPS = 64  # of one
 
 Decibels = list[NDArray[np.float32]]
 Rate = Callable[[int], float]  # bits a pixel at a step of quality
+Overhead = Callable[[float], float]  # bits a pixel, of a file of so many
 
 
 def samples(source: Source, stored: list[Stored]) -> list[Decibels]:
@@ -68,7 +69,7 @@ def quality_for(
     bands: list[Decibels],
     shifts_db: list[float],
     coder: QualityCoder,
-    overhead: float,
+    overhead: Overhead,
     coded: float,
     workers: int,
 ) -> float:
@@ -79,7 +80,7 @@ def quality_for(
         bands: from `samples`.
         shifts_db: of the bands.
         coder: of tiles, of any quality.
-        overhead: bits a pixel that are neither of latents nor of gains.
+        overhead: bits a pixel that are neither of latents nor of gains, of a file of so many.
         coded: pixels that are coded for each of the raster's.
         workers: threads.
 
@@ -106,19 +107,22 @@ def quality_for(
         latents, gains = of_all(_latents_size), of_all(_gains_size)
         low, high = 0, 7 * _QUALITY_STEPS
 
-        def besides(step: int) -> float:
-            return overhead + (gains(step) if coder.keeps_power else 0)
+        def of_gains(step: int) -> float:
+            return gains(step) if coder.keeps_power else 0.0
 
         # Gains take much time, and the quality changes their size little.
-        fixed = besides(high // 2)
-        least, most = latents(low) + fixed, latents(high) + fixed
+        likely = of_gains(high // 2)
+        least, most = (
+            bits + overhead(bits) for bits in (latents(step) + likely for step in (low, high))
+        )
         if not least <= bits_per_pixel <= most:
             raise UserError(
                 f"--target-bpp={bits_per_pixel}: this raster takes {least:.3f} to {most:.3f} bits "
                 "a pixel; give one between them, or --max-error-db for more"
             )
-        step = _nearest(latents, bits_per_pixel - fixed, low, high)
-        return _quality(_nearest(latents, bits_per_pixel - besides(step), low, high))
+        left = bits_per_pixel - overhead(bits_per_pixel)
+        step = _nearest(latents, left - likely, low, high)
+        return _quality(_nearest(latents, left - of_gains(step), low, high))
 
 
 def _quality(step: int) -> float:

@@ -47,7 +47,7 @@ class Writer:
     """Writes a file, tile by tile, that appears when the context ends, whole or not at all.
 
     If the context ends with an error, nothing is left behind. Of the tiles, memory only holds the
-    20 bytes of index each. To be used from one thread.
+    20 bytes of index each, and all of a file that is still a small one. To be used from one thread.
 
     Args:
         path: of the file.
@@ -134,7 +134,8 @@ class Writer:
         self._spill()
         header_place = self._append(encode_header(header))
         index_place = self._append(index.pack())
-        self._file.rewrite_start(Head(0, 0, self._end, header_place, index_place).pack())
+        flags = layout.LATER_TILES, 0
+        self._file.rewrite_start(Head(*flags, self._end, header_place, index_place).pack())
         self._is_finished = True
 
     def unplaced(self) -> Path:

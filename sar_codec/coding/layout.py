@@ -32,8 +32,9 @@ A file is these parts, one after the other, with nothing between, before or afte
                             decodes to
         8 + 20 T   S times  4 letters of ASCII, u64 offset, u32 length, u32 CRC32C of the payload
 
-Offsets count from the file's first byte. What the flags mean, the header holds, tiles and sections
-are, is not this layer's matter; version 1 has no flags. A section whose name begins with a capital
+Offsets count from the file's first byte. What the header holds, tiles and sections are, is not
+this layer's matter. Of critical flags there is one, 1: tiles are as since version 2, which programs
+of before it do not know. A section whose name begins with a capital
 is critical: who does not know it cannot read the file. Others are ancillary, and skipped.
 
 The magic is broken by a transfer in text mode, as PNG's is: by one that clears eighth bits, that
@@ -62,7 +63,8 @@ SPOILT_MAGICS = (
     MAGIC.decode("latin-1").encode(),
     MAGIC.decode(errors="replace").encode(),
 )
-CRITICAL_FLAGS = 0  # those that this program knows
+LATER_TILES = 1
+CRITICAL_FLAGS = LATER_TILES  # those that this program knows
 MAX_HEADER = 2**24  # bytes
 MAX_TILES = 2**22
 MAX_SECTIONS = 2**10

@@ -33,6 +33,7 @@ from sar_codec.coding.header import decode_small_header, encode_small_header
 from sar_codec.coding.index import Index, checked_name
 from sar_codec.coding.layout import (
     CRC,
+    LATER_TILES,
     MAGIC,
     PREFIX,
     SMALL_VERSION,
@@ -60,7 +61,7 @@ def pack_small_head(index: Index, header: Mapping[str, Any]) -> bytes | None:
     Raises:
         ValueError, UserError: as `header.encode_header`.
     """
-    numbers = 0, 0, len(index.tiles), len(index.sections)
+    numbers = LATER_TILES, 0, len(index.tiles), len(index.sections)
     parts = [pack_number(each) for each in numbers]
     for _, length, crc, check in index.tiles.tolist():
         parts += [pack_number(length), CRC.pack(crc), CRC.pack(check)]

@@ -44,8 +44,8 @@ def encode(begins: Shares, widths: Shares) -> NDArray[np.uint32]:
             span <<= _WORD_BITS
     if len(begins) == 0:
         return words[:0]
-    # Of the numbers within the span, the one that ends in the most zero bytes; beyond the last word
-    # decoders read zeros.
+    # Of the numbers within the span, one of those that end in the most zero bytes; beyond the last
+    # word decoders read zeros.
     zeros = np.uint64(56)
     while True:
         below = (np.uint64(1) << zeros) - np.uint64(1)

@@ -30,7 +30,7 @@ def slow_crc32c(data: bytes) -> int:
     return crc ^ 0xFFFFFFFF
 
 
-def bytes_by_hand(dictionary: bytes) -> bytes:
+def bytes_by_hand(dictionary: bytes, critical_flags: int) -> bytes:
     """The example's file, put together from the table in `layout`."""
     header = '{"a":{"b":[true]},"height":3,"name":"Zürich \\n","nodata":null,"spacing_m":10.5}'
     deflater = zlib.compressobj(9, zdict=dictionary)
@@ -48,7 +48,7 @@ def bytes_by_hand(dictionary: bytes) -> bytes:
     index += b"note" + struct.pack("<QII", note, 9, crcs[0])
     index += b"MASK" + struct.pack("<QII", mask, 2, crcs[4])
     end = text + len(deflated)
-    head = b"\x89SAR\r\n\x1a\n" + struct.pack("<HHII", 1, 64, 0, 0)
+    head = b"\x89SAR\r\n\x1a\n" + struct.pack("<HHII", 1, 64, critical_flags, 0)
     head += struct.pack("<Q", end + 8 + 5 * 20)
     head += struct.pack("<QII", text, len(deflated), crcs[5])
     head += struct.pack("<QII", end, 8 + 5 * 20, slow_crc32c(index))
@@ -57,12 +57,12 @@ def bytes_by_hand(dictionary: bytes) -> bytes:
 
 
 def test_every_byte_is_where_the_layout_says(tmp_path: Path) -> None:
-    assert write(EXAMPLE, tmp_path / "x.sarc") == bytes_by_hand(DICTIONARY)
+    assert write(EXAMPLE, tmp_path / "x.sarc") == bytes_by_hand(DICTIONARY, 1)
 
 
 def test_the_golden_file_is_read_as_ever() -> None:
     first_dictionary = next(iter(DICTIONARIES.values()))
-    assert GOLDEN.read_bytes() == bytes_by_hand(first_dictionary)
+    assert GOLDEN.read_bytes() == bytes_by_hand(first_dictionary, 0)
     assert read(GOLDEN) == EXAMPLE
 
 

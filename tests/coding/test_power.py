@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from sar_codec.coding.power import AROUND, BLOCK, emphasis, emphasised, gain_db, pack_gains
+from sar_codec.coding.gains import AROUND, BLOCK, emphasis, emphasised, gain_db
+from sar_codec.coding.power import pack_gains
 from sar_codec.errors import UserError
 
 Decibels = NDArray[np.float32]
@@ -147,6 +148,46 @@ def test_what_does_not_count_and_what_has_no_power_need_no_gain() -> None:
     decoded = np.full((70, 90), -13, np.float32)
     found = gained(decoded, pack_gains(wanted, decoded))
     assert found[3, 5] == pytest.approx(-12, abs=0.06)
+
+
+@pytest.mark.parametrize("side", [3, 1])
+@pytest.mark.parametrize("lost_db", [5, 15, 20])
+@pytest.mark.parametrize("corner", [96, 95, 64, 100])
+def test_blocks_keep_their_power_where_a_target_is_half_lost(
+    side: int, lost_db: float, corner: int
+) -> None:
+    """Between the middles of small blocks, or of large ones, and anywhere."""
+    wanted = speckle()
+    found = smoothed(wanted)
+    target = (slice(corner, corner + side),) * 2
+    wanted[target], found[target] = 20, 20 - lost_db
+    for room in (1000, 20, 0):
+        gains = pack_gains(wanted, found, room)
+        assert off_db(wanted, gained(found, gains), 0).max() < 0.1
+
+
+def test_a_scene_of_many_targets_keeps_the_power_of_blocks() -> None:
+    rng = np.random.default_rng(0)
+    wanted = speckle(3)
+    found = smoothed(wanted)
+    for _ in range(40):
+        row, column = rng.integers(0, SIDE - 4, 2)
+        peak, kept = rng.uniform(5, 35), rng.uniform(0, 1)
+        wanted[row : row + 3, column : column + 2] = peak
+        found[row : row + 3, column : column + 2] = -12 + kept * (peak + 12)
+    for room in (1000, 30, 0):
+        with np.errstate(all="raise"):
+            gains = pack_gains(wanted, found, room)
+        assert off_db(wanted, gained(found, gains), 0).max() < 0.1
+
+
+def test_blocks_without_power_take_next_to_no_bits() -> None:
+    wanted = speckle(2, 512)
+    lost = 3 + np.random.default_rng(0).random((8, 8), np.float32)
+    found = wanted - lost.repeat(64, 0).repeat(64, 1)
+    whole = pack_gains(wanted, found)
+    wanted[:, 256:] = np.nan
+    assert len(pack_gains(wanted, found)) < 0.7 * len(whole)
 
 
 @pytest.mark.parametrize("size", [(1, 1), (64, 65), (8, 300), (33, 31)])

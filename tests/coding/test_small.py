@@ -27,7 +27,7 @@ def bytes_by_hand(dictionary: bytes, number: int) -> bytes:
     deflated = deflater.compress(header.encode()) + deflater.flush()
     payloads = [b"first tile", b"", b"\x00\xff\r\n", b"ancillary", b"\x01\x02"]
     crcs = [crc32c(each) for each in payloads]
-    head = bytes([0, 0, 3, 2])
+    head = bytes([1, 0, 3, 2])
     for length, crc, check in zip((10, 0, 4), crcs[:3], (7, 0, 0xFFFFFFFF), strict=True):
         head += bytes([length]) + struct.pack("<II", crc, check)
     head += b"note" + bytes([9]) + struct.pack("<I", crcs[3])
@@ -71,7 +71,7 @@ def test_a_file_cut_anywhere_says_what_is_missing(content: Content, tmp_path: Pa
 @pytest.mark.parametrize(
     ("at", "value", "said"),
     [
-        (12, 1, f"needs features that have the flags 0x1: {NEWER}"),
+        (12, 3, f"needs features that have the flags 0x2: {NEWER}"),
         (14, 127, "something else where a number should be|a head that ends too early"),
         (15, 3, "for the name of a section"),
         (16, 11, "cut short: 1 of"),
