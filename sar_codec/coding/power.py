@@ -207,7 +207,7 @@ def _righted(
         moved = np.where(np.abs(missing) < _NEAR, near, missing / slopes)
         steps = steps + moved
         if is_empty.any() and not is_empty.all():
-            steps[is_empty] = np.median(steps[~is_empty])  # takes next to no bits
+            steps[is_empty] = np.median(steps[~is_empty])  # takes the fewest bits
     return _Found(steps, slopes)
 
 
