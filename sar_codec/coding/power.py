@@ -11,9 +11,7 @@ import math
 from typing import Any, NamedTuple
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
-from torch.nn import functional
 
 from sar_codec.coding.gains import (
     BLOCK,
@@ -33,11 +31,9 @@ _TOLERATED_DB = 0.2  # of what lies across blocks
 _LARGEST_DB = np.float32(150)  # no measurement has more; products and sums stay finite
 _PATCH = 8  # pixels that have about the same gain
 # A gain changes its neighbours' power too. Rounds are cheap while patches stand for their pixels.
-_COARSE_ROUNDS = 40
-_FINE_ROUNDS = 40  # of which most tiles need one or two
-_SMALL_ROUNDS = 4
-_CLOSE = 0.1, 0.25  # steps: by patches, by pixels
-_FAR, _NEAR = 2.0, 10.0  # steps
+_ROUNDS = 40
+_LOOKS, _SMALL_LOOKS = 8, 3  # at pixels; most tiles need one or two
+_CLOSE, _CLOSE_BY_PATCHES, _NEAR = 0.25, 0.1, 10.0  # steps
 # What blocks lack is interpolated between them, so a round finds a quarter to all of it: these find
 # it in the fewest rounds (Polyak 1964), where slopes hardly change.
 _RELAXED, _MOMENTUM = 16 / 9, 1 / 9
@@ -118,8 +114,7 @@ def pack_gains(
     counts = np.isfinite(wanted)
     aim = _patch_sums(_power(wanted, counts))
     power = _Gained.of(_power(decoded, counts), emphasis(decoded))
-    large = _righted(None, aim, power, BLOCK, _COARSE_ROUNDS)
-    large = _righted(large, aim, power, BLOCK, _FINE_ROUNDS, by_pixels=True)
+    large = _looked_at(_righted(None, aim, power, BLOCK), aim, power, BLOCK)
     gains = pack(*large, BLOCK)
     shows = _across_db(large.steps, aim, power) > _TOLERATED_DB
     # At the tile's border nothing is around small blocks to smooth their gains, and it would show.
@@ -138,11 +133,11 @@ def _mixed(
     large: _Found, alone: NDArray[np.bool_], aim: NDArray[np.float32], power: _Gained
 ) -> _Found:
     """Gains of small blocks, by patches: some blocks' own, the others' of large ones."""
-    small = _righted(None, aim, power, SMALL_BLOCK, _COARSE_ROUNDS)
+    small = _righted(None, aim, power, SMALL_BLOCK)
     alone = alone[: small.steps.shape[0], : small.steps.shape[1]]
     wholes = (_quartered(each, small.steps) for each in large)
     mixed = (np.where(alone, *both) for both in zip(small, wholes, strict=True))
-    return _righted(_Found(*mixed), aim, power, SMALL_BLOCK, _COARSE_ROUNDS, alone=alone)
+    return _righted(_Found(*mixed), aim, power, SMALL_BLOCK, alone)
 
 
 def _finished(
@@ -150,10 +145,39 @@ def _finished(
 ) -> _Found:
     """Gains of small blocks, by pixels."""
     alone = alone[: about.steps.shape[0], : about.steps.shape[1]]
-    given = aim, power, SMALL_BLOCK
-    better = _righted(about, *given, _SMALL_ROUNDS, by_pixels=True, alone=alone)
+    better = _looked_at(about, aim, power, SMALL_BLOCK, alone, _SMALL_LOOKS)
     # Where a target lies between small blocks, these would take long; large ones are to be right.
-    return _righted(better, *given, _FINE_ROUNDS, by_pixels=True, alone=np.zeros_like(alone))
+    return _looked_at(better, aim, power, SMALL_BLOCK, np.zeros_like(alone))
+
+
+def _looked_at(
+    about: _Found,
+    aim: NDArray[np.float32],
+    power: _Gained,
+    block: int,
+    alone: NDArray[np.bool_] | None = None,
+    looks: int = _LOOKS,
+) -> _Found:
+    """Gains that are right by pixels, from those that are by patches.
+
+    Args:
+        about: to begin with.
+        aim: as in `_righted`, and so are the next three.
+        power: what they are right by.
+        block: side in pixels.
+        alone: small blocks that are to be right themselves.
+        looks: at pixels, at most.
+    """
+    steps, slopes = about
+    for _ in range(looks):
+        pixels = power.pixels_gained(steps, block)
+        patches = _patch_sums(pixels)
+        if np.abs(_missing(*(_sums(each, block, alone) for each in (aim, patches)))).max() < _CLOSE:
+            break
+        there = _Gained.of(pixels, power.emphasis)
+        more = _righted(None, aim, there, block, alone)
+        steps, slopes = steps + more.steps, more.slopes
+    return _Found(steps, slopes)
 
 
 def _righted(
@@ -161,54 +185,45 @@ def _righted(
     aim: NDArray[np.float32],
     power: _Gained,
     block: int,
-    rounds: int,
-    by_pixels: bool = False,
     alone: NDArray[np.bool_] | None = None,
 ) -> _Found:
-    """Gains of what power lacks in each block.
+    """Gains of what power lacks in each block, by patches.
 
     Args:
         begin: with these; None: with none.
         aim: of the original, sums of patches.
         power: of what the decoder has.
         block: side in pixels.
-        rounds: at most; fewer if they come close.
-        by_pixels: whether each is looked at, or patches stand for them.
         alone: small blocks that are to be right themselves; the others only as large ones.
     """
-
-    def sums(patches: NDArray[np.float32]) -> NDArray[np.float64]:
-        of_blocks = _block_sums(patches, block)
-        if alone is None:
-            return of_blocks
-        return np.where(alone, of_blocks, _quartered(_block_sums(patches, BLOCK), of_blocks))
-
-    aims = sums(aim)
+    aims = _sums(aim, block, alone)
     steps, slopes = begin or _Found(np.zeros_like(aims), np.ones_like(aims))
     moved = np.zeros_like(aims)
     is_empty = aims == 0
-    for _ in range(rounds):
-        gained = power.pixels_gained(steps, block) if by_pixels else None
-        patches, sloping = (
-            power.patches_gained(steps, block) if gained is None else (_patch_sums(gained), None)
-        )
-        found = sums(patches)
+    for _ in range(_ROUNDS):
+        gained, sloping = power.patches_gained(steps, block)
+        found = _sums(gained, block, alone)
+        with np.errstate(invalid="ignore"):
+            slopes = np.fmax(_sums(sloping, block, alone) / found, LEAST_EMPHASIS)
         missing = _missing(aims, found)
-        most = np.abs(missing).max()
-        if most < _CLOSE[by_pixels]:
+        if np.abs(missing).max() < _CLOSE_BY_PATCHES:
             break
-        if gained is not None and most > _FAR:
-            gained *= power.emphasis
-            sloping = _patch_sums(gained)
-        if sloping is not None:
-            with np.errstate(invalid="ignore"):
-                slopes = np.fmax(sums(sloping) / found, LEAST_EMPHASIS)
         near = _RELAXED * missing / slopes + _MOMENTUM * moved
         moved = np.where(np.abs(missing) < _NEAR, near, missing / slopes)
         steps = steps + moved
         if is_empty.any() and not is_empty.all():
             steps[is_empty] = np.median(steps[~is_empty])  # takes the fewest bits
     return _Found(steps, slopes)
+
+
+def _sums(
+    patches: NDArray[np.float32], block: int, alone: NDArray[np.bool_] | None
+) -> NDArray[np.float64]:
+    """Of blocks; of small ones that are not alone, those of the large ones that they are in."""
+    of_blocks = _block_sums(patches, block)
+    if alone is None:
+        return of_blocks
+    return np.where(alone, of_blocks, _quartered(_block_sums(patches, BLOCK), of_blocks))
 
 
 def _quartered(of_blocks: NDArray[Any], like: NDArray[Any]) -> NDArray[Any]:
@@ -245,10 +260,15 @@ def _missing(aim: NDArray[np.float64], found: NDArray[np.float64]) -> NDArray[np
 
 def _patch_sums(values: NDArray[np.float32]) -> NDArray[np.float32]:
     """Of patches, the last ones of a row or column maybe smaller."""
-    pooled = functional.avg_pool2d(
-        torch.from_numpy(values)[None, None], _PATCH, ceil_mode=True, divisor_override=1
-    )
-    return pooled[0, 0].numpy()
+    more = [(0, -side % _PATCH) for side in values.shape]
+    if any(end for _, end in more):
+        values = np.pad(values, more)
+    rows, columns = (side // _PATCH for side in values.shape)
+    of_rows = values.reshape(rows, _PATCH, -1).sum(1)
+    # Of few numbers side by side, sums take longer than to lay them one below the other.
+    below = np.ascontiguousarray(of_rows.reshape(-1, _PATCH).T)
+    sums: NDArray[np.float32] = below.sum(0).reshape(rows, columns)
+    return sums
 
 
 def _block_sums(patches: NDArray[np.float32], block: int) -> NDArray[np.float64]:

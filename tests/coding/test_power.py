@@ -185,9 +185,9 @@ def test_blocks_without_power_take_fewer_bits_than_others() -> None:
     wanted = speckle(2, 512)
     lost = 3 + np.random.default_rng(0).random((8, 8), np.float32)
     found = wanted - lost.repeat(64, 0).repeat(64, 1)
-    whole = pack_gains(wanted, found)
+    whole = pack_gains(wanted, found, 0)
     wanted[:, 256:] = np.nan
-    assert len(pack_gains(wanted, found)) < len(whole)
+    assert len(pack_gains(wanted, found, 0)) < len(whole)
 
 
 @pytest.mark.parametrize("size", [(1, 1), (64, 65), (8, 300), (33, 31)])
