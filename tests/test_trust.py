@@ -42,6 +42,7 @@ ALLOWED_IMPORTS = {
     "environment.py": {"subprocess"},  # for git
     "video.py": {"subprocess"},  # for ffmpeg, which it is given the path of
     "status.py": {"socket"},  # for the machine's name
+    "memory.py": {"ctypes"},  # for the C library that this process has anyway
 }
 DANGEROUS_CALLS = {
     *("eval", "exec", "compile", "__import__", "os.system", "os.popen", "os.execv", "os.spawnv"),
