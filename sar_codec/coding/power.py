@@ -120,7 +120,7 @@ def pack_gains(
     # At the tile's border nothing is around small blocks to smooth their gains, and it would show.
     shows[[0, -1]] = shows[:, [0, -1]] = False
     if shows.any():
-        alone = shows.repeat(2, 0).repeat(2, 1)
+        alone = _quartered(shows, _block_sums(aim, SMALL_BLOCK))
         about = _mixed(large, alone, aim, power)
         if len(pack(*about, SMALL_BLOCK)) - len(gains) <= room:  # else all that follows is in vain
             finer = pack(*_finished(about, alone, aim, power), SMALL_BLOCK)
@@ -134,7 +134,6 @@ def _mixed(
 ) -> _Found:
     """Gains of small blocks, by patches: some blocks' own, the others' of large ones."""
     small = _righted(None, aim, power, SMALL_BLOCK)
-    alone = alone[: small.steps.shape[0], : small.steps.shape[1]]
     wholes = (_quartered(each, small.steps) for each in large)
     mixed = (np.where(alone, *both) for both in zip(small, wholes, strict=True))
     return _righted(_Found(*mixed), aim, power, SMALL_BLOCK, alone)
@@ -144,7 +143,6 @@ def _finished(
     about: _Found, alone: NDArray[np.bool_], aim: NDArray[np.float32], power: _Gained
 ) -> _Found:
     """Gains of small blocks, by pixels."""
-    alone = alone[: about.steps.shape[0], : about.steps.shape[1]]
     better = _looked_at(about, aim, power, SMALL_BLOCK, alone, _SMALL_LOOKS)
     # Where a target lies between small blocks, these would take long; large ones are to be right.
     return _looked_at(better, aim, power, SMALL_BLOCK, np.zeros_like(alone))
