@@ -55,6 +55,7 @@ class SymbolEncoder:
         begins, widths = (np.concatenate(each) for each in zip(*self._intervals, strict=True))
         words = range_coder.encode(begins, widths)
         whole = words[:-1].astype(range_coder.WORD).tobytes()
+        # Less than a word is its upper end, the highest byte first; a whole one is as the others.
         last = words[-1:].astype(">u4").tobytes().rstrip(b"\0")
         return whole + (last if len(last) < range_coder.WORD.itemsize else last[::-1])
 
