@@ -14,7 +14,7 @@ import numpy as np
 from sar_codec.checking import Difference, check
 from sar_codec.coding.about import About, Header
 from sar_codec.coding.cells import Cells
-from sar_codec.coding.choosing import quality_for, samples, shift_db
+from sar_codec.coding.choosing import quality_for, samples, shifts_db
 from sar_codec.coding.coders import BoundedCoder, QualityCoder
 from sar_codec.coding.compressing import Progress, Source, TileCoder, compress
 from sar_codec.coding.container import Writer, size_without_tiles
@@ -302,8 +302,7 @@ def _choose(
     on_grid = on_its_grid(source, stored) if pays else None
     source, grid = (source, None) if on_grid is None else (on_grid, on_grid.grid)
     tile = _tile_of(source.description)
-    seen = samples(source, stored)
-    shifts = [shift_db(each) for each in seen]
+    shifts = shifts_db(source, stored)
     coder = QualityCoder(network, quality, wanted.keeps_power)
     about = About(
         quantity, "quality", quality, None, network.id, tile, tuple(shifts), program, grid
@@ -317,6 +316,7 @@ def _choose(
 
         tiled = source.description
         coded = tiled.height * tiled.width / (raster.height * raster.width)
+        seen = samples(source, stored)
         quality = quality_for(wanted.target_bpp, seen, shifts, coder, overhead, coded, workers)
     return source, replace(coder, quality=quality), replace(about, quality=quality)
 

@@ -29,11 +29,17 @@ Rate = Callable[[int], float]  # bits a pixel at a step of quality
 Overhead = Callable[[float], float]  # bits a pixel, of a file of so many
 
 
-def samples(source: Source, stored: list[Stored]) -> list[Decibels]:
-    """Decibels of windows all over a raster, `(h, w)`, a list for each band; NaN where invalid."""
+def samples(source: Source, stored: list[Stored], every: int = 1) -> list[Decibels]:
+    """Decibels of windows all over a raster, `(h, w)`, a list for each band; NaN where invalid.
+
+    Args:
+        source: the raster.
+        stored: its bands.
+        every: row and column of the windows is taken.
+    """
     found: list[Decibels] = [[] for _ in stored]
     for window in _spread(source.description.height, source.description.width):
-        pixels, valid = source.read(*window)
+        pixels, valid = (each[:, ::every, ::every] for each in source.read(*window))
         for band, each in enumerate(stored):
             decibels = each.to_decibels(pixels[band])
             decibels[~valid[band]] = np.nan
@@ -41,27 +47,28 @@ def samples(source: Source, stored: list[Stored]) -> list[Decibels]:
     return found
 
 
-def shift_db(decibels: Decibels) -> float:
-    """What to add to a band so that it lies where networks know it: whole dB, mostly 0.
+def shifts_db(source: Source, stored: list[Stored]) -> list[float]:
+    """What to add to each band so that it lies where networks know it: whole dB, mostly 0.
 
     Digital numbers, which are not calibrated, lie some 55 dB higher than sigma nought.
     """
-    values = _finite(decibels, _EVERY)
-    if not len(values):
-        values = _finite(decibels, 1)
-    if not len(values):
-        return 0.0
-    median = float(np.median(values.astype(np.float64)))
+    bands = [_finite(each) for each in samples(source, stored, _EVERY)]
+    if not all(map(len, bands)):
+        bands = [_finite(each) for each in samples(source, stored)]
+    return [_shift_db(each) for each in bands]
+
+
+def _finite(decibels: Decibels) -> NDArray[np.float32]:
+    return np.concatenate([each[np.isfinite(each)] for each in decibels])
+
+
+def _shift_db(decibels: NDArray[np.float32]) -> float:
+    median = float(np.median(decibels.astype(np.float64))) if len(decibels) else _TYPICAL_DB
     low, high = _FAMILIAR_DB
     if low <= median <= high:
         return 0.0
     # No measurement is beyond a few hundred dB; a header holds no more than these.
     return float(round(min(max(_TYPICAL_DB - median, -_LARGEST_DB), _LARGEST_DB)))
-
-
-def _finite(decibels: Decibels, every: int) -> NDArray[np.float32]:
-    sparse = [each[::every, ::every] for each in decibels]
-    return np.concatenate([each[np.isfinite(each)] for each in sparse])
 
 
 def quality_for(

@@ -56,8 +56,10 @@ def pack(
     symbols = torch.from_numpy(whole.ravel()).long()
     common = int(symbols.median())
     symbols = symbols - common
-    every_scale = torch.arange(SCALES)[:, None].expand(-1, len(symbols))
-    index = int(_tables().bits(symbols.expand(SCALES, -1), every_scale).sum(1).argmin())
+    values, counts = symbols.unique(return_counts=True)
+    every_scale = torch.arange(SCALES)[:, None].expand(-1, len(values))
+    bits = _tables().priced(values.expand(SCALES, -1), every_scale, _prices())
+    index = int((bits @ counts.float()).argmin())
     encoder = SymbolEncoder()
     encoder.put(symbols, _tables(), torch.full((len(symbols),), index))
     about = 8 * abs(common) + 4 * (common < 0) + _UNITS.index(unit)
@@ -126,6 +128,17 @@ def between_blocks(
     return (down @ torch.from_numpy(STEP_DB * steps).float() @ across.T).numpy()
 
 
+def parts_of_blocks(
+    steps: NDArray[np.float64], shape: tuple[int, int], block: int
+) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+    """Gains of columns of blocks at each row, `(h, n)`, and their shares at each column, `(n, w)`.
+
+    Their product are the gains of pixels.
+    """
+    down, across = (_between(side, block, 1) for side in shape)
+    return (down @ torch.from_numpy(STEP_DB * steps).float()).numpy(), across.T.contiguous().numpy()
+
+
 @lru_cache(64)  # most tiles have the same size
 def _between(side: int, block: int, patch: int) -> Tensor:
     """Weights `(n, blocks)`, float32, of blocks' values at each patch: linear between middles."""
@@ -146,3 +159,8 @@ def _summed(deltas: NDArray[np.int64]) -> NDArray[np.int64]:
 @cache
 def _tables() -> IntegerTables:
     return gaussian_tables()
+
+
+@cache
+def _prices() -> Tensor:
+    return _tables().prices()

@@ -22,14 +22,13 @@ from sar_codec.coding.gains import (
     STEP_DB,
     between_blocks,
     emphasis,
-    emphasised,
     pack,
+    parts_of_blocks,
 )
+from sar_codec.coding.patches import PATCH, Pixels, Sums, block_sums, gained_sums, power_sums
 
 _COARSE = 2.0  # steps
 _TOLERATED_DB = 0.2  # of what lies across blocks
-_LARGEST_DB = np.float32(150)  # no measurement has more; products and sums stay finite
-_PATCH = 8  # pixels that have about the same gain
 # A gain changes its neighbours' power too. Rounds are cheap while patches stand for their pixels.
 _ROUNDS = 40
 _LOOKS, _SMALL_LOOKS = 8, 3  # at pixels; most tiles need one or two
@@ -52,52 +51,50 @@ class _Found(NamedTuple):
     slopes: NDArray[np.float64]
 
 
-class _Gained(NamedTuple):
-    """What the decoder has.
+class _Patches(NamedTuple):
+    """The power of patches, and how it changes with gains.
 
     Attributes:
-        pixels: their power, `(h, w)`.
-        emphasis: how many times its gain each one gets, likewise.
-        patches: sums of power.
+        power: sums over each, `(rows, columns)`.
         means: of each patch's emphasis, weighted by power.
         variances: likewise.
+        shape: height and width in pixels.
     """
 
-    pixels: NDArray[np.float32]
-    emphasis: NDArray[np.float32]
-    patches: NDArray[np.float32]
-    means: NDArray[np.float32]
-    variances: NDArray[np.float32]
+    power: Sums
+    means: Sums
+    variances: Sums
+    shape: tuple[int, int]
 
-    @classmethod
-    def of(cls, power: NDArray[np.float32], emphasis: NDArray[np.float32]) -> "_Gained":
-        weighted = power * emphasis
-        patches, first = _patch_sums(power), _patch_sums(weighted)
-        weighted *= emphasis
-        with np.errstate(invalid="ignore", divide="ignore"):
-            means = np.nan_to_num(first / patches, nan=1.0)
-            variances = np.nan_to_num(_patch_sums(weighted) / patches) - means**2
-        return cls(power, emphasis, patches, means, variances.clip(0, None))
-
-    def patches_gained(
-        self, steps: NDArray[np.float64], block: int
-    ) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+    def gained(self, steps: NDArray[np.float64], block: int) -> tuple[Sums, Sums]:
         """The power of patches with these gains, about, and by what factor it changes with them."""
-        nepers = between_blocks(steps, self.pixels.shape, block, _PATCH) * NEPERS
+        nepers = between_blocks(steps, self.shape, block, PATCH) * NEPERS
         # As if emphasis had a normal distribution.
         spread = (self.variances * nepers).clip(-_MOST_SPREAD, _MOST_SPREAD)
         gained = (nepers * (self.means + spread / 2)).clip(-_MOST_NEPERS, _MOST_NEPERS)
-        power = self.patches * np.exp(gained)
+        power = self.power * np.exp(gained)
         return power, power * (self.means + spread)
 
-    def pixels_gained(self, steps: NDArray[np.float64], block: int) -> NDArray[np.float32]:
-        """The power of pixels with these gains."""
-        # In place: in new memory, each step would take as long again.
-        power = emphasised(between_blocks(steps, self.pixels.shape, block), self.emphasis)
-        power *= NEPERS
-        np.exp(power, out=power)
-        power *= self.pixels
-        return power
+
+class _Decoded(NamedTuple):
+    """What the decoder has.
+
+    Attributes:
+        decibels: of pixels, `(h, w)`, NaN where they do not count.
+        emphasis: how many times its gain each one gets, likewise.
+    """
+
+    decibels: Pixels
+    emphasis: Pixels
+
+    def patches(self, steps: NDArray[np.float64], block: int) -> _Patches:
+        """With these gains."""
+        shape = self.decibels.shape
+        power, first, second = gained_sums(*self, *parts_of_blocks(steps, shape, block))
+        with np.errstate(invalid="ignore", divide="ignore"):
+            means = np.nan_to_num(first / power, nan=1.0)
+            variances = np.nan_to_num(second / power) - means**2
+        return _Patches(power, means, variances.clip(0, None), shape)
 
 
 def pack_gains(
@@ -112,46 +109,46 @@ def pack_gains(
             units; and small blocks may take as many more than large ones.
     """
     counts = np.isfinite(wanted)
-    aim = _patch_sums(_power(wanted, counts))
-    power = _Gained.of(_power(decoded, counts), emphasis(decoded))
-    large = _looked_at(_righted(None, aim, power, BLOCK), aim, power, BLOCK)
+    counted = decoded if counts.all() else np.where(counts, decoded, np.float32(np.nan))
+    # Loops are compiled for arrays of one piece.
+    aim = power_sums(np.ascontiguousarray(wanted))
+    pixels = _Decoded(np.ascontiguousarray(counted), emphasis(decoded))
+    none = np.zeros_like(block_sums(aim, BLOCK // PATCH))
+    patches = pixels.patches(none, BLOCK)
+    large = _looked_at(_righted(None, aim, patches, BLOCK), aim, pixels, BLOCK)
     gains = pack(*large, BLOCK)
-    shows = _across_db(large.steps, aim, power) > _TOLERATED_DB
+    shows = _across_db(large.steps, aim, patches) > _TOLERATED_DB
     # At the tile's border nothing is around small blocks to smooth their gains, and it would show.
     shows[[0, -1]] = shows[:, [0, -1]] = False
     if shows.any():
-        alone = _quartered(shows, _block_sums(aim, SMALL_BLOCK))
-        about = _mixed(large, alone, aim, power)
+        alone = _quartered(shows, block_sums(aim, SMALL_BLOCK // PATCH))
+        about = _mixed(large, alone, aim, patches)
         if len(pack(*about, SMALL_BLOCK)) - len(gains) <= room:  # else all that follows is in vain
-            finer = pack(*_finished(about, alone, aim, power), SMALL_BLOCK)
+            finer = pack(*_finished(about, alone, aim, pixels), SMALL_BLOCK)
             if len(finer) - len(gains) <= room:
                 return finer
     return gains if len(gains) <= room else pack(*large, BLOCK, _COARSE)
 
 
-def _mixed(
-    large: _Found, alone: NDArray[np.bool_], aim: NDArray[np.float32], power: _Gained
-) -> _Found:
+def _mixed(large: _Found, alone: NDArray[np.bool_], aim: Sums, patches: _Patches) -> _Found:
     """Gains of small blocks, by patches: some blocks' own, the others' of large ones."""
-    small = _righted(None, aim, power, SMALL_BLOCK)
+    small = _righted(None, aim, patches, SMALL_BLOCK)
     wholes = (_quartered(each, small.steps) for each in large)
     mixed = (np.where(alone, *both) for both in zip(small, wholes, strict=True))
-    return _righted(_Found(*mixed), aim, power, SMALL_BLOCK, alone)
+    return _righted(_Found(*mixed), aim, patches, SMALL_BLOCK, alone)
 
 
-def _finished(
-    about: _Found, alone: NDArray[np.bool_], aim: NDArray[np.float32], power: _Gained
-) -> _Found:
+def _finished(about: _Found, alone: NDArray[np.bool_], aim: Sums, pixels: _Decoded) -> _Found:
     """Gains of small blocks, by pixels."""
-    better = _looked_at(about, aim, power, SMALL_BLOCK, alone, _SMALL_LOOKS)
+    better = _looked_at(about, aim, pixels, SMALL_BLOCK, alone, _SMALL_LOOKS)
     # Where a target lies between small blocks, these would take long; large ones are to be right.
-    return _looked_at(better, aim, power, SMALL_BLOCK, np.zeros_like(alone))
+    return _looked_at(better, aim, pixels, SMALL_BLOCK, np.zeros_like(alone))
 
 
 def _looked_at(
     about: _Found,
-    aim: NDArray[np.float32],
-    power: _Gained,
+    aim: Sums,
+    pixels: _Decoded,
     block: int,
     alone: NDArray[np.bool_] | None = None,
     looks: int = _LOOKS,
@@ -160,19 +157,18 @@ def _looked_at(
 
     Args:
         about: to begin with.
-        aim: as in `_righted`, and so are the next three.
-        power: what they are right by.
+        aim: of the original, sums of patches.
+        pixels: what they are right by.
         block: side in pixels.
         alone: small blocks that are to be right themselves.
         looks: at pixels, at most.
     """
     steps, slopes = about
     for _ in range(looks):
-        pixels = power.pixels_gained(steps, block)
-        patches = _patch_sums(pixels)
-        if np.abs(_missing(*(_sums(each, block, alone) for each in (aim, patches)))).max() < _CLOSE:
+        there = pixels.patches(steps, block)
+        sums = (_sums(each, block, alone) for each in (aim, there.power))
+        if np.abs(_missing(*sums)).max() < _CLOSE:
             break
-        there = _Gained.of(pixels, power.emphasis)
         more = _righted(None, aim, there, block, alone)
         steps, slopes = steps + more.steps, more.slopes
     return _Found(steps, slopes)
@@ -180,8 +176,8 @@ def _looked_at(
 
 def _righted(
     begin: _Found | None,
-    aim: NDArray[np.float32],
-    power: _Gained,
+    aim: Sums,
+    patches: _Patches,
     block: int,
     alone: NDArray[np.bool_] | None = None,
 ) -> _Found:
@@ -190,7 +186,7 @@ def _righted(
     Args:
         begin: with these; None: with none.
         aim: of the original, sums of patches.
-        power: of what the decoder has.
+        patches: of what the decoder has.
         block: side in pixels.
         alone: small blocks that are to be right themselves; the others only as large ones.
     """
@@ -199,7 +195,7 @@ def _righted(
     moved = np.zeros_like(aims)
     is_empty = aims == 0
     for _ in range(_ROUNDS):
-        gained, sloping = power.patches_gained(steps, block)
+        gained, sloping = patches.gained(steps, block)
         found = _sums(gained, block, alone)
         with np.errstate(invalid="ignore"):
             slopes = np.fmax(_sums(sloping, block, alone) / found, LEAST_EMPHASIS)
@@ -214,14 +210,12 @@ def _righted(
     return _Found(steps, slopes)
 
 
-def _sums(
-    patches: NDArray[np.float32], block: int, alone: NDArray[np.bool_] | None
-) -> NDArray[np.float64]:
+def _sums(patches: Sums, block: int, alone: NDArray[np.bool_] | None) -> NDArray[np.float64]:
     """Of blocks; of small ones that are not alone, those of the large ones that they are in."""
-    of_blocks = _block_sums(patches, block)
+    of_blocks = block_sums(patches, block // PATCH)
     if alone is None:
         return of_blocks
-    return np.where(alone, of_blocks, _quartered(_block_sums(patches, BLOCK), of_blocks))
+    return np.where(alone, of_blocks, _quartered(block_sums(patches, BLOCK // PATCH), of_blocks))
 
 
 def _quartered(of_blocks: NDArray[Any], like: NDArray[Any]) -> NDArray[Any]:
@@ -231,17 +225,17 @@ def _quartered(of_blocks: NDArray[Any], like: NDArray[Any]) -> NDArray[Any]:
 
 
 def _across_db(
-    steps: NDArray[np.float64], aim: NDArray[np.float32], power: _Gained
+    steps: NDArray[np.float64], aim: Sums, patches: _Patches
 ) -> NDArray[np.float64]:
     """How far off those are at most that lie across a block and others: of each block."""
-    gained, _ = power.patches_gained(steps, BLOCK)
-    half, off = BLOCK // _PATCH // 2, np.zeros(steps.shape)
+    gained, _ = patches.gained(steps, BLOCK)
+    half, off = BLOCK // PATCH // 2, np.zeros(steps.shape)
     for row, column in ((0, half), (half, 0), (half, half)):
         inner = [
             slice(begin, begin + (side - begin) // (2 * half) * 2 * half)
             for begin, side in zip((row, column), aim.shape, strict=True)
         ]
-        sums = (_block_sums(each[tuple(inner)], BLOCK) for each in (aim, gained))
+        sums = (block_sums(np.ascontiguousarray(each[tuple(inner)]), BLOCK // PATCH) for each in (aim, gained))
         found = STEP_DB * np.abs(_missing(*sums))
         for down, right in np.ndindex(1 + (row > 0), 1 + (column > 0)):
             touched = off[down : down + found.shape[0], right : right + found.shape[1]]
@@ -254,37 +248,3 @@ def _missing(aim: NDArray[np.float64], found: NDArray[np.float64]) -> NDArray[np
     with np.errstate(divide="ignore", invalid="ignore"):
         off_db = 10 * np.log10(aim / found)
     return np.where(np.isfinite(off_db), off_db, 0) / STEP_DB
-
-
-def _patch_sums(values: NDArray[np.float32]) -> NDArray[np.float32]:
-    """Of patches, the last ones of a row or column maybe smaller."""
-    more = [(0, -side % _PATCH) for side in values.shape]
-    if any(end for _, end in more):
-        values = np.pad(values, more)
-    rows, columns = (side // _PATCH for side in values.shape)
-    of_rows = values.reshape(rows, _PATCH, -1).sum(1)
-    # Of few numbers side by side, sums take longer than to lay them one below the other.
-    below = np.ascontiguousarray(of_rows.reshape(-1, _PATCH).T)
-    sums: NDArray[np.float32] = below.sum(0).reshape(rows, columns)
-    return sums
-
-
-def _block_sums(patches: NDArray[np.float32], block: int) -> NDArray[np.float64]:
-    """Of blocks, from sums of patches."""
-    if not patches.size:
-        return np.zeros((0, 0))
-    rows, columns = (np.arange(0, length, block // _PATCH) for length in patches.shape)
-    return np.add.reduceat(np.add.reduceat(patches, rows, 0), columns, 1, dtype=np.float64)
-
-
-def _power(
-    decibels: NDArray[np.float32], counts: NDArray[np.bool_] | None = None
-) -> NDArray[np.float32]:
-    """Linear power, 0 where it does not count."""
-    # In place: in new memory, each step would take as long again.
-    power = decibels.clip(-_LARGEST_DB, _LARGEST_DB)
-    power *= NEPERS
-    np.exp(power, out=power)
-    if counts is not None and not counts.all():
-        power[~counts] = 0
-    return power

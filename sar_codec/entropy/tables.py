@@ -84,8 +84,12 @@ class IntegerTables(nn.Module):
             symbols: int64.
             tables: the number of each symbol's table, int64 of the same shape.
         """
+        return self.priced(symbols, tables, self.prices())
+
+    def prices(self) -> Tensor:
+        """The bits of each entry, of all tables: `(N,)`, float64."""
         # In float32, the 0.0001 bits of what is nearly sure would be off by percents.
-        return self.priced(symbols, tables, PRECISION - self.frequencies.double().log2())
+        return PRECISION - self.frequencies.double().log2()
 
     def priced(self, symbols: Tensor, tables: Tensor, bits: Tensor) -> Tensor:
         """The same where the entries of all tables cost these bits, `(N,)`; float32."""
