@@ -82,7 +82,7 @@ class Network:
                 latents[..., rows, columns], quality, places_of(*tile[2:])
             )
         around = latents * FRACTION
-        around[..., rows, columns] = y_hat.float()
+        around[..., rows, columns] = _channels_last(y_hat.float())
         height, width = (-(-side // BLOCK) for side in decibels.shape)
         return Encoded(data, check_of(y_hat), around[..., :height, :width])
 
@@ -132,6 +132,13 @@ def _up_to(
     """An image whose sides reach some length; the same one, not copied, if they do already."""
     more = [(0, max(end - side, 0)) for end, side in zip(ends, decibels.shape, strict=True)]
     return np.pad(decibels, more, mode) if any(end for _, end in more) else decibels
+
+
+def _channels_last(x: Tensor) -> Tensor:
+    """The same `(1, C, h, w)` in another order of memory; a copy of a matrix takes a third."""
+    _, channels, height, width = x.shape
+    places = x.reshape(channels, -1).t().contiguous()
+    return places.reshape(1, height, width, channels).permute(0, 3, 1, 2)
 
 
 def fast() -> AbstractContextManager[None]:

@@ -26,7 +26,7 @@ def power_sums(decibels: Pixels) -> Sums:
     """The power of patches, `(rows, columns)`, the last ones of a row or column maybe smaller.
 
     Args:
-        decibels: of pixels, `(h, w)`; NaN where they do not count.
+        decibels: of pixels, `(h, w)`; those that are not finite do not count.
     """
     height, width = decibels.shape
     sums = np.zeros((-(-height // PATCH), -(-width // PATCH)), np.float32)
@@ -44,38 +44,36 @@ def power_sums(decibels: Pixels) -> Sums:
 
 
 @compiled
-def gained_sums(
-    decibels: Pixels, emphasis: Pixels, rows: Pixels, columns: Pixels
-) -> tuple[Sums, Sums, Sums]:
-    """The power of patches, that times emphasis, and that times its square.
+def gained_sums(decibels: Pixels, emphasis: Pixels, rows: Pixels, columns: Pixels) -> Sums:
+    """The power of patches, that times emphasis, and that times its square: `(3, rows, columns)`.
 
     Args:
-        decibels: of pixels before their gains, `(h, w)`; NaN where they do not count.
+        decibels: of pixels before their gains, `(h, w)`; those that are not finite do not count.
         emphasis: how many times its gain each one gets, likewise.
         rows: gains of columns of blocks at each row of pixels, `(h, n)`, in dB.
         columns: by which share each of these is a pixel's gain, `(n, w)`.
     """
     height, width = decibels.shape
-    shape = -(-height // PATCH), -(-width // PATCH)
-    sums, firsts, seconds = np.zeros(shape, np.float32), np.zeros(shape, np.float32), np.zeros(shape, np.float32)
-    exponents, power, gains = np.empty(width, np.int32), np.empty(width, np.float32), np.empty(width, np.float32)
-    column_sums = np.empty((3, PATCH * shape[1]), np.float32)
+    sums = np.zeros((3, -(-height // PATCH), -(-width // PATCH)), np.float32)
+    exponents, power = np.empty(width, np.int32), np.empty(width, np.float32)
+    gained = np.empty(width, np.float32)
+    column_sums = np.empty((3, PATCH * sums.shape[2]), np.float32)
     begins, ends = np.zeros(len(columns), np.int64), np.zeros(len(columns), np.int64)
     for block in range(len(columns)):
-        there = np.flatnonzero(columns[block])
-        begins[block], ends[block] = there[0], there[-1] + 1
+        inner = np.flatnonzero(columns[block])
+        begins[block], ends[block] = inner[0], inner[-1] + 1
     for top in range(0, height, PATCH):
         column_sums[:] = 0
         for row in range(top, min(top + PATCH, height)):
-            gains[:] = 0
+            gained[:] = 0
             for block in range(len(columns)):
-                inner = slice(begins[block], ends[block])
-                _add(gains[inner], rows[row, block], columns[block, inner])
+                near = slice(begins[block], ends[block])
+                _add(gained[near], rows[row, block], columns[block, near])
             for column in range(width):
-                gain = gains[column] * emphasis[row, column]
+                gain = gained[column] * emphasis[row, column]
                 gain = min(max(gain, -MOST_GAIN_DB), MOST_GAIN_DB)
-                gains[column] = decibels[row, column] + gain
-            _to_doublings(gains, exponents, power)
+                gained[column] = decibels[row, column] + gain
+            _to_doublings(gained, exponents, power)
             _to_power(exponents.view(np.float32), power)
             for column in range(width):
                 times = emphasis[row, column]
@@ -83,10 +81,9 @@ def gained_sums(
                 column_sums[0, column] += power[column]
                 column_sums[1, column] += first
                 column_sums[2, column] += first * times
-        _of_patches(column_sums[0], sums[top // PATCH])
-        _of_patches(column_sums[1], firsts[top // PATCH])
-        _of_patches(column_sums[2], seconds[top // PATCH])
-    return sums, firsts, seconds
+        for order in range(3):
+            _of_patches(column_sums[order], sums[order, top // PATCH])
+    return sums
 
 
 @compiled
@@ -104,12 +101,11 @@ def block_sums(patches: Sums, side: int) -> NDArray[np.float64]:
 @compiled
 def _to_doublings(decibels: Pixels, exponents: NDArray[np.int32], shares: Pixels) -> None:
     for column in range(len(decibels)):
-        given = decibels[column]
-        doublings = min(max(given, -_LARGEST_DB), _LARGEST_DB) * _DOUBLINGS
+        counts = decibels[column] - decibels[column] == 0
+        doublings = min(max(decibels[column], -_LARGEST_DB), _LARGEST_DB) * _DOUBLINGS
         whole = (doublings + _ROUNDING) - _ROUNDING
-        shares[column] = doublings - whole
-        exponent = (np.int32(whole) + _BIAS) << _MANTISSA
-        exponents[column] = exponent if given == given else 0
+        shares[column] = doublings - whole if counts else np.float32(0)
+        exponents[column] = (np.int32(whole) + _BIAS) << _MANTISSA if counts else 0
 
 
 @compiled

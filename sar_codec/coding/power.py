@@ -113,7 +113,7 @@ def pack_gains(
     # Loops are compiled for arrays of one piece.
     aim = power_sums(np.ascontiguousarray(wanted))
     pixels = _Decoded(np.ascontiguousarray(counted), emphasis(decoded))
-    none = np.zeros_like(block_sums(aim, BLOCK // PATCH))
+    none = np.zeros_like(_sums(aim, BLOCK))
     patches = pixels.patches(none, BLOCK)
     large = _looked_at(_righted(None, aim, patches, BLOCK), aim, pixels, BLOCK)
     gains = pack(*large, BLOCK)
@@ -121,7 +121,7 @@ def pack_gains(
     # At the tile's border nothing is around small blocks to smooth their gains, and it would show.
     shows[[0, -1]] = shows[:, [0, -1]] = False
     if shows.any():
-        alone = _quartered(shows, block_sums(aim, SMALL_BLOCK // PATCH))
+        alone = _quartered(shows, _sums(aim, SMALL_BLOCK))
         about = _mixed(large, alone, aim, patches)
         if len(pack(*about, SMALL_BLOCK)) - len(gains) <= room:  # else all that follows is in vain
             finer = pack(*_finished(about, alone, aim, pixels), SMALL_BLOCK)
@@ -210,12 +210,12 @@ def _righted(
     return _Found(steps, slopes)
 
 
-def _sums(patches: Sums, block: int, alone: NDArray[np.bool_] | None) -> NDArray[np.float64]:
+def _sums(patches: Sums, block: int, alone: NDArray[np.bool_] | None = None) -> NDArray[np.float64]:
     """Of blocks; of small ones that are not alone, those of the large ones that they are in."""
-    of_blocks = block_sums(patches, block // PATCH)
+    of_blocks = block_sums(np.ascontiguousarray(patches), block // PATCH)
     if alone is None:
         return of_blocks
-    return np.where(alone, of_blocks, _quartered(block_sums(patches, BLOCK // PATCH), of_blocks))
+    return np.where(alone, of_blocks, _quartered(_sums(patches, BLOCK), of_blocks))
 
 
 def _quartered(of_blocks: NDArray[Any], like: NDArray[Any]) -> NDArray[Any]:
@@ -224,9 +224,7 @@ def _quartered(of_blocks: NDArray[Any], like: NDArray[Any]) -> NDArray[Any]:
     return of_blocks.repeat(2, 0).repeat(2, 1)[:rows, :columns]
 
 
-def _across_db(
-    steps: NDArray[np.float64], aim: Sums, patches: _Patches
-) -> NDArray[np.float64]:
+def _across_db(steps: NDArray[np.float64], aim: Sums, patches: _Patches) -> NDArray[np.float64]:
     """How far off those are at most that lie across a block and others: of each block."""
     gained, _ = patches.gained(steps, BLOCK)
     half, off = BLOCK // PATCH // 2, np.zeros(steps.shape)
@@ -235,7 +233,7 @@ def _across_db(
             slice(begin, begin + (side - begin) // (2 * half) * 2 * half)
             for begin, side in zip((row, column), aim.shape, strict=True)
         ]
-        sums = (block_sums(np.ascontiguousarray(each[tuple(inner)]), BLOCK // PATCH) for each in (aim, gained))
+        sums = (_sums(each[tuple(inner)], BLOCK) for each in (aim, gained))
         found = STEP_DB * np.abs(_missing(*sums))
         for down, right in np.ndindex(1 + (row > 0), 1 + (column > 0)):
             touched = off[down : down + found.shape[0], right : right + found.shape[1]]

@@ -40,9 +40,13 @@ def from_decibels(decibels: NDArray[np.float32], quantity: Quantity) -> NDArray[
 
 def to_unit(decibels: Array, vmin: float, vmax: float) -> Array:
     """Decibels mapped linearly, `vmin` to 0 and `vmax` to 1; not clipped."""
-    return (decibels - decibels.dtype.type(vmin)) / decibels.dtype.type(vmax - vmin)
+    values = decibels - decibels.dtype.type(vmin)
+    values /= decibels.dtype.type(vmax - vmin)
+    return values
 
 
 def from_unit(values: Array, vmin: float, vmax: float) -> Array:
     """The inverse of `to_unit`."""
-    return values * values.dtype.type(vmax - vmin) + values.dtype.type(vmin)
+    decibels = values * values.dtype.type(vmax - vmin)
+    decibels += values.dtype.type(vmin)
+    return decibels

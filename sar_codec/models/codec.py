@@ -193,7 +193,7 @@ class Codec(nn.Module, ABC):
     def image(self, y_hat: Tensor, quality: float) -> Tensor:
         """The image of exact latents `(1, latents, h, w)`: `(1, 1, 16 h, 16 w)`, float32."""
         level = level_of(quality, y_hat.device)
-        return self.synthesis(self.gains.undo(in_units(y_hat), level), level)
+        return self.synthesis(y_hat.float() * (self.gains.inverse(level) / FRACTION), level)
 
     def _latents(self, x: Tensor, level: Tensor) -> Tensor:
         return self.gains(self.analysis(x, level), level)

@@ -56,7 +56,7 @@ class Analysis(nn.Module):
         inside = self.enter(in_blocks(centred, _BAND))
         inside = self.halve(self.blocks(shifted(inside, between_levels(self.levels, level))))
         blocks = in_blocks(centred, BLOCK)
-        return self.linear(blocks) + self.leave(functional.gelu(inside))
+        return summed(self.linear(blocks), self.leave(functional.gelu(inside)))
 
 
 class Synthesis(nn.Module):
@@ -81,12 +81,18 @@ class Synthesis(nn.Module):
     def forward(self, y: Tensor, level: Tensor) -> Tensor:
         inside = shifted(self.enter(y), between_levels(self.levels, level))
         inside = self.leave(self.blocks(functional.pixel_shuffle(inside, 2)))
-        return out_of_blocks(self.linear(y), BLOCK) + out_of_blocks(inside, _BAND) + 0.5
+        image = out_of_blocks(self.linear(y), BLOCK)
+        return summed(summed(image, out_of_blocks(inside, _BAND)), 0.5)
+
+
+def summed(x: Tensor, other: Tensor | float) -> Tensor:
+    """The sum; without gradients it replaces `x`, as new memory takes as long again."""
+    return x + other if torch.is_grad_enabled() else x.add_(other)
 
 
 def shifted(x: Tensor, bias: Tensor) -> Tensor:
     """The sum; without gradients of the type of `x`, as half the memory takes half the time."""
-    return x + bias if torch.is_grad_enabled() else x.add_(bias.to(x.dtype))
+    return summed(x, bias if torch.is_grad_enabled() else bias.to(x.dtype))
 
 
 def _reach(depth: int) -> int:
@@ -131,7 +137,11 @@ class Gains(nn.Module):
 
     def undo(self, y: Tensor, level: Tensor) -> Tensor:
         """Rounded latents as they were."""
-        return y * torch.exp2(between_levels(self.log_inverse, level))
+        return y * self.inverse(level)
+
+    def inverse(self, level: Tensor) -> Tensor:
+        """What rounded latents are multiplied by: `(B, latents, 1, 1)`."""
+        return torch.exp2(between_levels(self.log_inverse, level))
 
 
 def untrained_log_gains() -> Tensor:
@@ -193,5 +203,5 @@ def in_steps(level: Tensor) -> Tensor:
 
 def padded(x: Tensor, multiple: int) -> Tensor:
     """The image with its last row and column repeated until its sides are multiples."""
-    height, width = x.shape[-2:]
-    return functional.pad(x, (0, -width % multiple, 0, -height % multiple), "replicate")
+    down, right = (-side % multiple for side in x.shape[-2:])
+    return functional.pad(x, (0, right, 0, down), "replicate") if down or right else x
