@@ -25,7 +25,7 @@ from sar_codec.coding.gains import (
     pack,
     parts_of_blocks,
 )
-from sar_codec.coding.patches import PATCH, Pixels, Sums, block_sums, gained_sums, power_sums
+from sar_codec.coding.patch_sums import PATCH, Pixels, Sums, block_sums, gained_sums, power_sums
 
 _COARSE = 2.0  # steps
 _TOLERATED_DB = 0.2  # of what lies across blocks

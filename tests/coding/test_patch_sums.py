@@ -5,7 +5,7 @@ import pytest
 from numpy.typing import NDArray
 
 from sar_codec.coding.gains import MOST_GAIN_DB, parts_of_blocks
-from sar_codec.coding.patches import PATCH, block_sums, gained_sums, power_sums
+from sar_codec.coding.patch_sums import PATCH, block_sums, gained_sums, power_sums
 
 SHAPES = [(64, 128), (131, 70), (7, 300), (1, 1)]
 
