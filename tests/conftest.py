@@ -4,6 +4,7 @@ import logging
 import os
 import sys
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -15,10 +16,13 @@ os.environ["OMP_NUM_THREADS"] = "1"
 import torch  # which reads the number as it is imported
 from tiny_networks import CONFIGS, write_weights
 
+# Of one file after the other, these begin first: at the end, one process would run alone.
+LONGEST = ("test_resume.py", "test_sweep.py", "test_trust.py", "test_train.py", "test_torchrun.py")
 SHARED_DATA = Path(__file__).resolve().parents[2] / "shared" / "data"
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    items.sort(key=lambda item: item.path.name not in LONGEST)
     if not torch.cuda.is_available():
         for item in items:
             if item.get_closest_marker("gpu"):
@@ -33,8 +37,8 @@ def shared_data() -> Path:
     return SHARED_DATA
 
 
-@pytest.fixture(autouse=True)
-def clean_logging() -> Iterator[None]:
+@contextmanager
+def logging_as_it_was() -> Iterator[None]:
     """Hydra configures the root logger of the process; tests must not see each other's."""
     root = logging.getLogger()
     handlers, level = list(root.handlers), root.level
@@ -44,6 +48,19 @@ def clean_logging() -> Iterator[None]:
             handler.close()
     root.handlers[:] = handlers
     root.setLevel(level)
+
+
+@pytest.fixture(autouse=True)
+def logging_of_a_test() -> Iterator[None]:
+    with logging_as_it_was():
+        yield
+
+
+@pytest.fixture(autouse=True, scope="module")
+def logging_of_a_module() -> Iterator[None]:
+    """That of runs which all tests of a module share."""
+    with logging_as_it_was():
+        yield
 
 
 @pytest.fixture
