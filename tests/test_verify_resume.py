@@ -79,6 +79,7 @@ def test_a_training_that_fails_is_told(run_program: RunProgram) -> None:
         ),
         ("model_state_dict", {"v": torch.zeros(2)}, "model_state_dict: only one has"),
         ("history", [{"val_loss": 1.0, "seconds": 9.0}] * 2, "history: 1 and 2 entries"),
+        ("random_states", {"numpy": b"acd"}, "random_states.numpy: 2 bytes and 3 others"),
         (
             "history",
             [{"val_loss": float("nan"), "seconds": 9.0}],
@@ -121,7 +122,7 @@ def a_state() -> checkpoint.State:
         bad_steps_in_row=0,
         ema_state_dict=None,
         random_states_of_others=[],
-        random_states={},
+        random_states={"numpy": b"ab"},
         epoch_random_states=None,
         config={"resume": None},
         preprocessing_params={},

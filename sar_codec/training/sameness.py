@@ -57,7 +57,7 @@ def _difference(first: Any, second: Any, path: str) -> str | None:
         if first.keys() != second.keys():
             return f"{path}: only one has {', '.join(map(str, first.keys() ^ second.keys()))}"
         keys: Iterable[Any] = first
-    elif isinstance(first, Sequence) and not isinstance(first, str):
+    elif isinstance(first, Sequence) and not isinstance(first, str | bytes):
         if len(first) != len(second):
             return f"{path}: {len(first)} and {len(second)} entries"
         keys = range(len(first))
@@ -84,6 +84,8 @@ def _as_bytes(tensor: Tensor) -> Tensor:
 
 
 def _told(first: Any, second: Any) -> str:
+    if isinstance(first, bytes):
+        return f"{len(first)} bytes and {len(second)} others"
     if not isinstance(first, Tensor):
         return f"{first!r} and {second!r}"
     if first.shape != second.shape or first.dtype != second.dtype:
