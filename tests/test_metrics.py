@@ -2,7 +2,6 @@ import math
 
 import pytest
 import torch
-from torchmetrics.functional.image import structural_similarity_index_measure
 
 from sar_codec import metrics
 
@@ -16,6 +15,9 @@ def noisy_pair(*shape: int, noise: float) -> tuple[torch.Tensor, torch.Tensor]:
 @pytest.mark.parametrize("noise", [0.0, 0.05, 0.5])
 @pytest.mark.parametrize("size", [(6, 9), (11, 11), (32, 57), (256, 256), (130, 64)])
 def test_ssim_agrees_with_torchmetrics(size: tuple[int, int], noise: float) -> None:
+    # Imported here, as it takes a second in every process that collects tests.
+    from torchmetrics.functional.image import structural_similarity_index_measure
+
     x_hat, x = noisy_pair(3, 1, *size, noise=noise)
     expected = structural_similarity_index_measure(x_hat, x, data_range=1.0, reduction="none")
     torch.testing.assert_close(metrics.ssim(x_hat, x), expected, atol=1e-4, rtol=0)

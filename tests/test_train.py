@@ -326,7 +326,7 @@ class Talks(list):
     def __iter__(self):
         for x in super().__iter__():
             logging.info("in the middle of the bar")
-            time.sleep(0.2)
+            time.sleep(0.12)  # longer than between two drawings of the bar
             yield x
 loader = Talks([torch.rand(1, 1, 16, 16)] * 5)
 Trainer(SARAutoencoder(width=8), loader, loader, CombinedLoss(), device="cpu").train(1)
