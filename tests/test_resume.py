@@ -12,6 +12,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from forked_training import Forked
 from omegaconf import OmegaConf
 
 from sar_codec.train import main
@@ -182,15 +183,18 @@ trainer: {epochs: 2, limit_batches: 2}
     assert "vmin" in message
 
 
+def in_place(arguments: tuple[str, ...]) -> tuple[str, ...]:
+    return (*TINY, *arguments, "hydra.run.dir=run", "resume=auto")
+
+
 class Running:
     """`python -m sar_codec.train` in a process of its own."""
 
     def __init__(self, folder: Path, *arguments: str) -> None:
         self.log = folder / "run" / "training.log"
         self._begun = self._times("Device: ")
-        command = [sys.executable, "-m", "sar_codec.train", *TINY, *arguments]
         self.process = subprocess.Popen(
-            [*command, "hydra.run.dir=run", "resume=auto"],
+            [sys.executable, "-m", "sar_codec.train", *in_place(arguments)],
             cwd=folder,
             start_new_session=True,  # a process group, as a terminal or Slurm makes one
             stdout=subprocess.DEVNULL,
@@ -204,6 +208,9 @@ class Running:
     def wait_until_it_trains(self) -> None:
         while self._times("Device: ") == self._begun and self.process.poll() is None:
             time.sleep(0.01)
+
+    def send(self, number: int) -> None:
+        self.process.send_signal(number)
 
     def end(self) -> tuple[int, str]:
         """Its exit code and what it said on stderr."""
@@ -264,16 +271,16 @@ EXIT_CODES = {
 
 
 def cut_at_random(
-    folder: Path, whole: Path, epochs: int, numbers: list[int], seconds: float
+    folder: Path, whole: Path, numbers: list[int], seconds: float, is_forked: bool = False
 ) -> list[float]:
     """Sends signals at random instants, going on each time; gives how long each took to act."""
     rng = random.Random(len(numbers))
     times = []
     for number in numbers:
-        running = Running(folder, f"trainer.epochs={epochs}", *LONG)
+        running = Forked(folder, *in_place(LONG)) if is_forked else Running(folder, *LONG)
         time.sleep(rng.uniform(0.0, seconds))
         began = time.monotonic()
-        running.process.send_signal(number)
+        running.send(number)
         code, said = running.end()
         times.append(time.monotonic() - began)
         assert code in {0, *EXIT_CODES[signal.Signals(number)]}, said
@@ -282,33 +289,36 @@ def cut_at_random(
         kept = folder / "run" / "checkpoints"
         for path in kept.glob("*.pth"):
             checkpoint.load(path)  # none is unreadable
-    running = Running(folder, f"trainer.epochs={epochs}", *LONG)
-    assert running.end() == (0, "")
+    assert Running(folder, *LONG).end() == (0, "")
     assert difference_of_runs(whole, folder / "run") is None
     return times
 
 
-LONG = ("trainer.early_stopping_patience=5000", "trainer.checkpoint_every_minutes=0.002")
+LONG = (
+    "trainer.epochs=60",
+    "trainer.early_stopping_patience=5000",
+    "trainer.checkpoint_every_minutes=0.002",
+)
 
 
 @pytest.fixture(scope="module")
 def whole(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A run of 60 epochs, a few seconds, that was never cut."""
     folder = tmp_path_factory.mktemp("whole")
-    running = Running(folder, "trainer.epochs=60", *LONG)
-    assert running.end() == (0, "")
+    assert Running(folder, *LONG).end() == (0, "")
     return folder / "run"
 
 
 def test_twenty_kills_at_random_instants_change_nothing(whole: Path, tmp_path: Path) -> None:
-    cut_at_random(tmp_path, whole, 60, [signal.SIGKILL] * 20, 4.5)
+    """Of processes that need not import anything, so that most are cut in their training."""
+    cut_at_random(tmp_path, whole, [signal.SIGKILL] * 20, 1.0, is_forked=True)
 
 
 @pytest.mark.slow
 def test_two_hundred_kills_at_random_instants_change_nothing(whole: Path, tmp_path: Path) -> None:
     for part in range(10):
         (tmp_path / str(part)).mkdir()
-        cut_at_random(tmp_path / str(part), whole, 60, [signal.SIGKILL] * 20, 4.5)
+        cut_at_random(tmp_path / str(part), whole, [signal.SIGKILL] * 20, 4.5)
 
 
 @pytest.mark.slow
@@ -318,4 +328,4 @@ def test_fifty_signals_at_random_instants_are_obeyed_in_time_and_change_nothing(
 ) -> None:
     for part in range(5):
         (tmp_path / str(part)).mkdir()
-        assert max(cut_at_random(tmp_path / str(part), whole, 60, [number] * 10, 4.5)) < 10
+        assert max(cut_at_random(tmp_path / str(part), whole, [number] * 10, 4.5)) < 10

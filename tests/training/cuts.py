@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from forked_training import PRELOADED
 from torch import Tensor, nn
 
 from sar_codec.data.sources import synthetic
@@ -25,7 +26,7 @@ BATCHES = 6  # of an epoch
 
 _processes = multiprocessing.get_context("forkserver")
 # What takes long to import; not this module, which a fork server does not find before python 3.12.
-_processes.set_forkserver_preload(["sar_codec.training.trainer", "sar_codec.data.sources"])
+_processes.set_forkserver_preload(PRELOADED)
 
 
 @dataclass(frozen=True)
