@@ -305,7 +305,7 @@ LONG = (
 def whole(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A run of 60 epochs, a few seconds, that was never cut."""
     folder = tmp_path_factory.mktemp("whole")
-    assert Running(folder, *LONG).end() == (0, "")
+    assert Forked(folder, *in_place(LONG)).end() == (0, "")
     return folder / "run"
 
 
