@@ -2,6 +2,7 @@
 
 import logging
 import os
+import signal
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -12,6 +13,10 @@ import pytest
 # One thread a process, of the tests and of what they start: with images as small as theirs, each of
 # several threads mostly waits for the others, and tests run side by side.
 os.environ["OMP_NUM_THREADS"] = "1"
+# Processes that are started begin sooner where the package's modules need not be compiled anew.
+os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
+if signal.getsignal(signal.SIGINT) == signal.SIG_IGN:  # in the background of a script
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 import torch  # which reads the number as it is imported
 from tiny_networks import CONFIGS, write_weights

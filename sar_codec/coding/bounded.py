@@ -17,7 +17,7 @@ from sar_codec.coding.rulers import Ruler
 from sar_codec.coding.tile_kernels import Predictions, TileKernel, fitted_to_tile
 from sar_codec.entropy.coding import SymbolDecoder, SymbolEncoder
 from sar_codec.errors import UserError
-from sar_codec.models.exact import ExactTeller, Told, numbered
+from sar_codec.models.exact import Told, exact_teller, numbered
 from sar_codec.models.interlaced import Interlaced
 from sar_codec.models.interlacing import Pass, Surroundings, passes
 
@@ -174,13 +174,10 @@ def _coded(
     decibels[0, 0, 0] = ruler.decibels(numbers[0, 0])
     all_valid = bool(valid.all())
     likely = [torch.from_numpy(each.likelihood(height, width)) for each in repeats]
-    tellers: dict[int, ExactTeller] = {}
     for which in passes(height, width):
-        teller = model.teller(which)
-        if id(teller) not in tellers:
-            tellers[id(teller)] = ExactTeller(teller, nominal)
+        teller = exact_teller(model.teller(which), nominal)
         surroundings = Surroundings(decibels, which)
-        predictions = Predictions(surroundings, tellers[id(teller)], nominal, ruler)
+        predictions = Predictions(surroundings, teller, nominal, ruler)
         kernel = TileKernel.plain(which.kind)
         if which.has_kernel:
             kernel = choose(which, predictions)

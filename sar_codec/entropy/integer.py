@@ -1,7 +1,7 @@
 """Layers that every machine agrees on to the last bit: integers held in floating point."""
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import NamedTuple
 
 import torch
@@ -99,9 +99,7 @@ class IntegerLayer(nn.Module):
         """What there is to multiply by; kept, as the tiles of a file are all of one level."""
         if self.weight.requires_grad:  # optimizers need not tell that they changed it
             return _Constants.of(*self.integers(level))
-        parameters = self.weight, self.bias
-        known = [(each.data_ptr(), each._version, each.device) for each in parameters]
-        key = (level.tolist(), known)
+        key = (level.tolist(), versions([self.weight, self.bias]))
         made = self._made
         if made is None or made[0] != key:
             self._made = made = key, _Constants.of(*self.integers(level))
@@ -149,6 +147,11 @@ class _Constants(NamedTuple):
         weights, biases = weight * unit, bias * unit + 0.5
         largest = bias.abs().amax(0)[:, 0] + 0.5 / unit[:, 0]
         return cls(weights, biases, weights.float(), biases.float(), weight.abs(), largest)
+
+
+def versions(parameters: Iterable[Tensor]) -> tuple[object, ...]:
+    """Equal to what it was before where none of them has changed, unless by a fused optimizer."""
+    return tuple((each.data_ptr(), each._version, each.device) for each in parameters)
 
 
 def multiplies_float32_in_full(device: torch.device) -> bool:

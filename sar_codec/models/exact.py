@@ -1,11 +1,12 @@
 """The interlaced network's answers in integers: the same on every machine."""
 
+from functools import lru_cache
 from typing import NamedTuple, Protocol
 
 import torch
 from torch import Tensor
 
-from sar_codec.entropy.integer import FRACTION, IntegerLayer, multiplies_float32_in_full
+from sar_codec.entropy.integer import FRACTION, IntegerLayer, multiplies_float32_in_full, versions
 from sar_codec.entropy.skewed import (
     OCTAVES_BELOW_ONE,
     PLACES,
@@ -112,6 +113,20 @@ class ExactTeller:
         known.clamp_(-_LARGEST_ANSWER, _LARGEST_ANSWER)
         known[0] += predicted
         return known.float()
+
+
+def exact_teller(teller: Teller, nominal: int) -> ExactTeller:
+    """An `ExactTeller`; kept, as all tiles of a file are of one level."""
+    parameters = list(teller.parameters())
+    if any(each.requires_grad for each in parameters):  # optimizers need not tell that they changed
+        return ExactTeller(teller, nominal)
+    in_full = multiplies_float32_in_full(parameters[0].device)
+    return _kept(teller, nominal, (versions(parameters), in_full))
+
+
+@lru_cache(maxsize=128)
+def _kept(teller: Teller, nominal: int, _state: object) -> ExactTeller:
+    return ExactTeller(teller, nominal)
 
 
 def exact_reference(around: Tensor) -> Tensor:

@@ -7,6 +7,7 @@ import re
 import subprocess
 import sys
 from collections.abc import Mapping
+from functools import cache
 from importlib import metadata
 from pathlib import Path
 from typing import Any
@@ -64,13 +65,17 @@ def package_versions() -> dict[str, str]:
     except metadata.PackageNotFoundError:  # run from its sources
         required = ["torch", "torchvision", "numpy", "hydra-core", "omegaconf", "rasterio"]
     names = [re.split(r"[^\w.-]", each)[0] for each in required]
-    versions = {}
-    for name in ["sar_codec", *names]:
-        try:
-            versions[name] = metadata.version(name)
-        except metadata.PackageNotFoundError:
-            continue  # of an extra that is not installed
-    return versions
+    versions = {name: _version(name) for name in ["sar_codec", *names]}
+    # Not those of extras that are not installed.
+    return {name: version for name, version in versions.items() if version}
+
+
+@cache
+def _version(package: str) -> str | None:
+    try:
+        return metadata.version(package)
+    except metadata.PackageNotFoundError:
+        return None
 
 
 def git_state(file: Path) -> dict[str, Any] | None:

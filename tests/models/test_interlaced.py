@@ -3,7 +3,7 @@ import torch
 from torch.utils.flop_counter import FlopCounterMode
 
 from sar_codec.entropy.integer import FRACTION
-from sar_codec.models.exact import SPARE, ExactTeller
+from sar_codec.models.exact import SPARE, ExactTeller, exact_teller
 from sar_codec.models.interlaced import Cells, Interlaced
 from sar_codec.models.interlacing import COARSE, FINE, Kind, Pass
 from sar_codec.models.kernels import Kernel
@@ -187,3 +187,25 @@ def test_size_and_cost_are_what_the_docstring_says() -> None:
     parameters = sum(each.numel() for each in model.parameters())
     for number in (parameters, multiply_adds):
         assert f"{number:,}" in (Interlaced.__doc__ or ""), number
+
+
+def test_exact_tellers_are_kept_until_weights_or_level_change() -> None:
+    torch.manual_seed(0)
+    model = Interlaced().requires_grad_(False)
+    teller, other = model.teller(Pass(FINE[0], 1)), model.teller(Pass(FINE[1], 1))
+    places = len(FINE[0].offsets)
+    known = torch.randint(-999, 999, (places + SPARE, 99)).float()
+
+    def told(exact: ExactTeller) -> torch.Tensor:
+        return exact(known.clone(), torch.zeros(places), 0, torch.zeros(99))
+
+    first = exact_teller(teller, 0)
+    assert exact_teller(teller, 0) is first
+    assert exact_teller(teller, FRACTION) is not first
+    assert exact_teller(other, 0) is not first
+    teller.enter.weight.mul_(2)
+    changed = exact_teller(teller, 0)
+    assert not told(changed).equal(told(first))
+    assert told(changed).equal(told(ExactTeller(teller, 0)))
+    teller.requires_grad_(True)
+    assert exact_teller(teller, 0) is not exact_teller(teller, 0)
