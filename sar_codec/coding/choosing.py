@@ -142,7 +142,7 @@ def _latents_size(coder: QualityCoder, decibels: NDArray[np.float32], shift_db: 
 
 def _gains_size(coder: QualityCoder, decibels: NDArray[np.float32], shift_db: float) -> int:
     tile = Window(0, 0, *decibels.shape)
-    return len(coder.gains(coder.coded(decibels, tile, shift_db), decibels, tile, shift_db))
+    return len(coder.gains(coder.coded(decibels, tile, shift_db), decibels, tile, shift_db).data)
 
 
 def _nearest(increasing: Rate, value: float, low: int, high: int) -> int:

@@ -26,8 +26,8 @@ BLOCK, SMALL_BLOCK = 64, 32  # pixels
 _SMALL, _COMMON = SCALES, 2 * SCALES
 STEP_DB = 0.06
 _UNITS = 1.0, 2.0, 0.5, 0.25  # steps that gains are told in, by number
-_ROUNDED_DB = 0.1  # that blocks may be off by rounding
-_LARGEST = 800  # steps; where the network loses a target, its block lacks nearly all of its power
+ROUNDED_DB = 0.1  # that blocks may be off by rounding
+LARGEST = 800  # steps; where the network loses a target, its block lacks nearly all of its power
 NEPERS = np.float32(np.log(10) / 10)  # a decibel has
 AROUND = 16  # pixels
 _MOST_OVER = 4.0  # 1 and nepers over what is around, of which pixels get 0.5 to 8.5 times a gain
@@ -46,10 +46,10 @@ def pack(
         block: side in pixels.
         largest: unit, in steps: 1 or 2.
     """
-    steps = steps.clip(-_LARGEST, _LARGEST)
+    steps = steps.clip(-LARGEST, LARGEST)
     for unit in sorted((each for each in _UNITS if each <= largest), reverse=True):
         whole = np.rint(steps / unit)
-        if STEP_DB * np.abs((unit * whole - steps) * slopes).max() <= _ROUNDED_DB:
+        if STEP_DB * np.abs((unit * whole - steps) * slopes).max() <= ROUNDED_DB:
             break
     if not whole.any():
         return b""
@@ -87,8 +87,8 @@ def gain_db(gains: bytes, shape: tuple[int, int]) -> NDArray[np.float32]:
         common = -(about // 8) if about & 4 else about // 8
         steps = _UNITS[about % 4] * (common + deltas)
     else:
-        steps = _summed(deltas.clip(-2 * _LARGEST, 2 * _LARGEST)).astype(np.float64)
-    return between_blocks(steps.clip(-_LARGEST, _LARGEST), shape, block)
+        steps = _summed(deltas.clip(-2 * LARGEST, 2 * LARGEST)).astype(np.float64)
+    return between_blocks(steps.clip(-LARGEST, LARGEST), shape, block)
 
 
 def emphasis(decibels: NDArray[np.float32], gains: bytes = bytes([_COMMON])) -> NDArray[np.float32]:
@@ -101,7 +101,7 @@ def emphasis(decibels: NDArray[np.float32], gains: bytes = bytes([_COMMON])) -> 
     """
     x = torch.from_numpy(decibels)[None, None]
     means = functional.avg_pool2d(x, AROUND, ceil_mode=True, count_include_pad=False)
-    means = means.nan_to_num(0).clamp(-_LARGEST, _LARGEST)
+    means = means.nan_to_num(0).clamp(-LARGEST, LARGEST)
     around = functional.interpolate(means, scale_factor=AROUND, mode="bilinear")
     around = around[..., : x.shape[2], : x.shape[3]]
     # Power over that around, 1 and more of it but for what is beyond the first order.

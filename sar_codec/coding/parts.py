@@ -38,7 +38,7 @@ class Part(NamedTuple):
     Attributes:
         method: how pixels are coded.
         exceptions: from `pixels.pack_exceptions`.
-        gains: from `power.pack_gains`; empty where none are needed.
+        gains: from `power.gains_of`; empty where none are needed.
         coded: the pixels.
     """
 

@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 
 from sar_codec.coding.gains import (
     BLOCK,
+    LARGEST,
     LEAST_EMPHASIS,
     MOST_GAIN_DB,
     NEPERS,
@@ -49,6 +50,21 @@ class _Found(NamedTuple):
 
     steps: NDArray[np.float64]
     slopes: NDArray[np.float64]
+
+    def packed(self, block: int, largest: float = 1.0) -> bytes:
+        return pack(self.steps, self.slopes, block, largest)
+
+
+class Gains(NamedTuple):
+    """Of a tile's blocks.
+
+    Attributes:
+        data: the bytes, empty where none are needed.
+        are_right: whether they are known to give all blocks their power.
+    """
+
+    data: bytes
+    are_right: bool
 
 
 class _Patches(NamedTuple):
@@ -97,9 +113,9 @@ class _Decoded(NamedTuple):
         return _Patches(power, means, variances.clip(0, None), shape)
 
 
-def pack_gains(
+def gains_of(
     wanted: NDArray[np.float32], decoded: NDArray[np.float32], room: float = math.inf
-) -> bytes:
+) -> Gains:
     """Gains that give a tile's blocks the mean power of the original.
 
     Args:
@@ -115,19 +131,20 @@ def pack_gains(
     pixels = _Decoded(np.ascontiguousarray(counted), emphasis(decoded))
     none = np.zeros_like(_sums(aim, BLOCK))
     patches = pixels.patches(none, BLOCK)
-    large = _looked_at(_righted(None, aim, patches, BLOCK), aim, pixels, BLOCK)
-    gains = pack(*large, BLOCK)
+    large, are_right = _looked_at(_righted(None, aim, patches, BLOCK), aim, pixels, BLOCK)
+    gains = large.packed(BLOCK)
     shows = _across_db(large.steps, aim, patches) > _TOLERATED_DB
     # At the tile's border nothing is around small blocks to smooth their gains, and it would show.
     shows[[0, -1]] = shows[:, [0, -1]] = False
     if shows.any():
         alone = _quartered(shows, _sums(aim, SMALL_BLOCK))
         about = _mixed(large, alone, aim, patches)
-        if len(pack(*about, SMALL_BLOCK)) - len(gains) <= room:  # else all that follows is in vain
-            finer = pack(*_finished(about, alone, aim, pixels), SMALL_BLOCK)
+        if len(about.packed(SMALL_BLOCK)) - len(gains) <= room:  # else the rest is in vain
+            small, small_are_right = _finished(about, alone, aim, pixels)
+            finer = small.packed(SMALL_BLOCK)
             if len(finer) - len(gains) <= room:
-                return finer
-    return gains if len(gains) <= room else pack(*large, BLOCK, _COARSE)
+                return Gains(finer, small_are_right)
+    return Gains(gains if len(gains) <= room else large.packed(BLOCK, _COARSE), are_right)
 
 
 def _mixed(large: _Found, alone: NDArray[np.bool_], aim: Sums, patches: _Patches) -> _Found:
@@ -138,9 +155,11 @@ def _mixed(large: _Found, alone: NDArray[np.bool_], aim: Sums, patches: _Patches
     return _righted(_Found(*mixed), aim, patches, SMALL_BLOCK, alone)
 
 
-def _finished(about: _Found, alone: NDArray[np.bool_], aim: Sums, pixels: _Decoded) -> _Found:
-    """Gains of small blocks, by pixels."""
-    better = _looked_at(about, aim, pixels, SMALL_BLOCK, alone, _SMALL_LOOKS)
+def _finished(
+    about: _Found, alone: NDArray[np.bool_], aim: Sums, pixels: _Decoded
+) -> tuple[_Found, bool]:
+    """Gains of small blocks, by pixels, and whether these are right."""
+    better, _ = _looked_at(about, aim, pixels, SMALL_BLOCK, alone, _SMALL_LOOKS)
     # Where a target lies between small blocks, these would take long; large ones are to be right.
     return _looked_at(better, aim, pixels, SMALL_BLOCK, np.zeros_like(alone))
 
@@ -152,8 +171,8 @@ def _looked_at(
     block: int,
     alone: NDArray[np.bool_] | None = None,
     looks: int = _LOOKS,
-) -> _Found:
-    """Gains that are right by pixels, from those that are by patches.
+) -> tuple[_Found, bool]:
+    """Gains that are right by pixels, from those that are by patches; and whether they are.
 
     Args:
         about: to begin with.
@@ -168,10 +187,10 @@ def _looked_at(
         there = pixels.patches(steps, block)
         sums = (_sums(each, block, alone) for each in (aim, there.power))
         if np.abs(_missing(*sums)).max() < _CLOSE:
-            break
+            return _Found(steps, slopes), bool(np.abs(steps).max() <= LARGEST)
         more = _righted(None, aim, there, block, alone)
         steps, slopes = steps + more.steps, more.slopes
-    return _Found(steps, slopes)
+    return _Found(steps, slopes), False
 
 
 def _righted(

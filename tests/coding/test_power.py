@@ -7,7 +7,7 @@ import pytest
 from numpy.typing import NDArray
 
 from sar_codec.coding.gains import AROUND, BLOCK, emphasis, emphasised, gain_db
-from sar_codec.coding.power import pack_gains
+from sar_codec.coding.power import gains_of
 from sar_codec.errors import UserError
 
 Decibels = NDArray[np.float32]
@@ -58,7 +58,7 @@ def test_blocks_have_the_power_of_the_original() -> None:
     wanted = speckle()
     found = smoothed(wanted)
     assert off_db(wanted, found, 0).min() > 0.3
-    gains = pack_gains(wanted, found)
+    gains = gains_of(wanted, found).data
     found = gained(found, gains)
     assert off_db(wanted, found, 0).max() < 0.05
     assert off_db(wanted, found, BLOCK // 2).max() < 0.15
@@ -67,7 +67,7 @@ def test_blocks_have_the_power_of_the_original() -> None:
 
 def test_blocks_are_small_where_it_shows_across_them_and_there_is_room() -> None:
     wanted, found = with_lost_targets()
-    large, small = (gained(found, pack_gains(wanted, found, room)) for room in (0, 1000))
+    large, small = (gained(found, gains_of(wanted, found, room).data) for room in (0, 1000))
     for each in (large, small):
         assert off_db(wanted, each, 0).max() < 0.1
     assert off_db(wanted, large, BLOCK // 2).max() > 0.5
@@ -81,7 +81,7 @@ def test_fields_keep_their_means_and_errors_are_smaller_than_with_even_gains() -
     found[:, SIDE // 2 - 24 :] += 6  # whose edge is within blocks
     wanted = found + speckle() - speckle().mean()
     lacks = off_db(wanted, found, 0).repeat(BLOCK, 0).repeat(BLOCK, 1)
-    with_emphasis = gained(found, pack_gains(wanted, found))
+    with_emphasis = gained(found, gains_of(wanted, found).data)
     errors = [
         float(((each - wanted) ** 2).mean()) for each in (found, found + lacks, with_emphasis)
     ]
@@ -124,7 +124,7 @@ def test_a_target_of_which_most_was_lost_gets_it_back(decoded_db: float) -> None
     found = smoothed(wanted)
     middle = slice(BLOCK + 30, BLOCK + 34)
     wanted[middle, middle], found[middle, middle] = 38, decoded_db
-    assert off_db(wanted, gained(found, pack_gains(wanted, found)), 0).max() < 0.1
+    assert off_db(wanted, gained(found, gains_of(wanted, found).data), 0).max() < 0.1
 
 
 def test_some_dark_pixels_beside_what_is_bright_do_no_harm_to_other_blocks() -> None:
@@ -136,17 +136,17 @@ def test_some_dark_pixels_beside_what_is_bright_do_no_harm_to_other_blocks() -> 
     for row, column, lost in ((3, 60, 0.3), (30, 63, 2), (31, 62, 1.5)):
         found[row, column] = -22
         wanted[row, column] = found[row, column] + lost
-    gains = pack_gains(wanted, found)
+    gains = gains_of(wanted, found).data
     off = off_db(np.nan_to_num(wanted, nan=-99), gained(found, gains), 0)
     assert off[:, 1:].max() < 0.1 and np.abs(gain_db(gains, found.shape)).max() < 6
 
 
 def test_what_does_not_count_and_what_has_no_power_need_no_gain() -> None:
     wanted = np.full((70, 90), np.nan, np.float32)
-    assert pack_gains(wanted, speckle(1, 128)[:70, :90]) == b""
+    assert gains_of(wanted, speckle(1, 128)[:70, :90]).data == b""
     wanted[3, 5] = -12
     decoded = np.full((70, 90), -13, np.float32)
-    found = gained(decoded, pack_gains(wanted, decoded))
+    found = gained(decoded, gains_of(wanted, decoded).data)
     assert found[3, 5] == pytest.approx(-12, abs=0.06)
 
 
@@ -162,7 +162,7 @@ def test_blocks_keep_their_power_where_a_target_is_half_lost(
     target = (slice(corner, corner + side),) * 2
     wanted[target], found[target] = 20, 20 - lost_db
     for room in (1000, 20, 0):
-        gains = pack_gains(wanted, found, room)
+        gains = gains_of(wanted, found, room).data
         assert off_db(wanted, gained(found, gains), 0).max() < 0.1
 
 
@@ -177,7 +177,7 @@ def test_a_scene_of_many_targets_keeps_the_power_of_blocks() -> None:
         found[row : row + 3, column : column + 2] = -12 + kept * (peak + 12)
     for room in (1000, 30, 0):
         with np.errstate(all="raise"):
-            gains = pack_gains(wanted, found, room)
+            gains = gains_of(wanted, found, room).data
         assert off_db(wanted, gained(found, gains), 0).max() < 0.1
 
 
@@ -185,16 +185,16 @@ def test_blocks_without_power_take_fewer_bits_than_others() -> None:
     wanted = speckle(2, 512)
     lost = 3 + np.random.default_rng(0).random((8, 8), np.float32)
     found = wanted - lost.repeat(64, 0).repeat(64, 1)
-    whole = pack_gains(wanted, found, 0)
+    whole = gains_of(wanted, found, 0).data
     wanted[:, 256:] = np.nan
-    assert len(pack_gains(wanted, found, 0)) < len(whole)
+    assert len(gains_of(wanted, found, 0).data) < len(whole)
 
 
 @pytest.mark.parametrize("size", [(1, 1), (64, 65), (8, 300), (33, 31)])
 def test_tiles_of_any_size_have_gains(size: tuple[int, int]) -> None:
     wanted = speckle(2, 300)[: size[0], : size[1]]
     found = np.where(wanted < -12, wanted - 3, wanted + 1).astype(np.float32)
-    found = gained(found, pack_gains(wanted, found))
+    found = gained(found, gains_of(wanted, found).data)
     power, expected = (float((10 ** (each / 10)).mean()) for each in (found, wanted))
     assert power == pytest.approx(expected, rel=0.02)
 
@@ -220,7 +220,7 @@ def test_gains_are_coarser_where_they_would_take_much_and_still_right() -> None:
     found = wanted - 4 * np.random.default_rng(0).random((8, 8), np.float32).repeat(64, 0).repeat(
         64, 1
     )
-    fine, coarse = pack_gains(wanted, found), pack_gains(wanted, found, 0)
+    fine, coarse = gains_of(wanted, found).data, gains_of(wanted, found, 0).data
     assert len(coarse) < 0.8 * len(fine)
     assert off_db(wanted, gained(found, fine), 0).max() < 0.05
     assert off_db(wanted, gained(found, coarse), 0).max() < 0.1
