@@ -7,8 +7,12 @@ import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
+
+if TYPE_CHECKING:
+    import torch  # else in functions: pytest's own process, which runs no tests, does without
 
 # One thread a process, of the tests and of what they start: with images as small as theirs, each of
 # several threads mostly waits for the others, and tests run side by side.
@@ -18,15 +22,14 @@ os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
 if signal.getsignal(signal.SIGINT) == signal.SIG_IGN:  # in the background of a script
     signal.signal(signal.SIGINT, signal.default_int_handler)
 
-import torch  # which reads the number as it is imported
-from tiny_networks import CONFIGS, write_weights
-
 # Of one file after the other, these begin first: at the end, one process would run alone.
 LONGEST = ("test_resume.py", "test_sweep.py", "test_trust.py", "test_train.py", "test_torchrun.py")
 SHARED_DATA = Path(__file__).resolve().parents[2] / "shared" / "data"
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    import torch
+
     items.sort(key=lambda item: item.path.name not in LONGEST)
     if not torch.cuda.is_available():
         for item in items:
@@ -95,13 +98,17 @@ def run_program(
 @pytest.fixture(scope="session")
 def tiny_weights(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
     """Files of weights of untrained networks, by their kind; see `tiny_networks`."""
+    from tiny_networks import CONFIGS, write_weights
+
     folder = tmp_path_factory.mktemp("weights")
     return {kind: write_weights(folder / f"{kind}.safetensors", kind) for kind in CONFIGS}
 
 
 @pytest.fixture
-def smooth_images() -> list[torch.Tensor]:
+def smooth_images() -> "list[torch.Tensor]":
     """Three batches, 4 + 4 + 1 images of 48x48 in [0, 1], that an autoencoder can learn."""
+    import torch
+
     generator = torch.Generator().manual_seed(0)
     coarse = torch.rand(9, 1, 6, 6, generator=generator)
     images = torch.nn.functional.interpolate(coarse, (48, 48), mode="bilinear")
