@@ -23,6 +23,7 @@ _WINDOWS = 4  # to a side, spread evenly
 _SIDE = 512
 _EVERY = 4  # row and column of them tells the median as well
 _QUALITY_STEPS = 64  # of one
+_KEPT_BYTES = 8  # of a pixel that is kept as it is, about
 
 Decibels = list[NDArray[np.float32]]
 Rate = Callable[[int], float]  # bits a pixel at a step of quality
@@ -137,12 +138,14 @@ def _quality(step: int) -> float:
 
 
 def _latents_size(coder: QualityCoder, decibels: NDArray[np.float32], shift_db: float) -> int:
-    return len(coder.coded(decibels, Window(0, 0, *decibels.shape), shift_db).data)
+    return len(coder.encoded(decibels, Window(0, 0, *decibels.shape), shift_db).data)
 
 
 def _gains_size(coder: QualityCoder, decibels: NDArray[np.float32], shift_db: float) -> int:
     tile = Window(0, 0, *decibels.shape)
-    return len(coder.gains(coder.coded(decibels, tile, shift_db), decibels, tile, shift_db).data)
+    around = {tile: coder.encoded(decibels, tile, shift_db)}
+    kept = coder.kept(decibels, tile, tile[2:], around, shift_db)
+    return len(kept.gains) + _KEPT_BYTES * int(kept.are_lost.sum())
 
 
 def _nearest(increasing: Rate, value: float, low: int, high: int) -> int:

@@ -1,8 +1,8 @@
 """The two ways in which the pixels of a tile are coded: by a network, and to a maximum error."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
-from itertools import chain, repeat
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -10,20 +10,29 @@ from numpy.typing import NDArray
 from sar_codec.coding import bounded
 from sar_codec.coding.about import Header
 from sar_codec.coding.cells import Cells
-from sar_codec.coding.gains import BLOCK
 from sar_codec.coding.layout import crc32c
 from sar_codec.coding.lossy import Encoded, Network
-from sar_codec.coding.lost import lost
+from sar_codec.coding.lost import Kept, kept_power
 from sar_codec.coding.parts import Method, Part
 from sar_codec.coding.pixels import filled, pack_exceptions
-from sar_codec.coding.power import Gains, gains_of
 from sar_codec.coding.tiling import Window
 from sar_codec.models.interlaced import Interlaced
 
 _GAINS_SHARE = 0.01  # of a tile's bytes, that finer gains may take more
-# Pixels of a block whose power is lost, that are kept as they are, until it is right: at first, and
-# so on; then all of them.
-_LOST = 1, 4, 16, 64, 256
+
+
+class Begun(NamedTuple):
+    """A tile whose latents are coded.
+
+    Attributes:
+        pixels: as they are stored, `(h, w)`.
+        decibels: NaN where pixels have none.
+        encoded: None if none has.
+    """
+
+    pixels: NDArray[Any]
+    decibels: NDArray[np.float32]
+    encoded: Encoded | None
 
 
 @dataclass(frozen=True)
@@ -42,69 +51,77 @@ class QualityCoder:
 
     @property
     def margin(self) -> int:
-        # Gains depend on decoded pixels, and these on more latents around the tile, but so little
-        # that it is lost in the steps of gains.
         return self.network.encoding_margin
 
-    def encode(
+    @property
+    def reach(self) -> int:
+        return self.network.decoding_margin if self.keeps_power else 0
+
+    def begin(
         self,
         header: Header,
         band: int,
         pixels: NDArray[Any],
         valid: NDArray[np.bool_],
         tile: Window,
-    ) -> tuple[Part, int]:
+    ) -> Begun:
         decibels = header.stored(band).to_decibels(pixels)
         decibels[~valid] = np.nan
         inner = tile.within(Window(0, 0, *decibels.shape))
-        coded, gains = self._coded(decibels, tile, header.about.shift_db[band])
-        is_coded = np.isfinite(decibels[inner])
-        exceptions = pack_exceptions(pixels[inner], is_coded)
-        if coded is None:
-            return Part(Method.NOTHING, exceptions, b"", b""), 0
-        return Part(Method.NETWORK, exceptions, gains, coded.data), coded.check
+        encoded = None
+        if np.isfinite(decibels[inner]).any():
+            encoded = self.encoded(decibels, tile, header.about.shift_db[band])
+        return Begun(pixels[inner], decibels[inner], encoded)
 
-    def coded(self, decibels: NDArray[np.float32], tile: Window, shift_db: float) -> Encoded:
+    def finish(
+        self, header: Header, band: int, tile: int, around: Mapping[int, Begun]
+    ) -> tuple[Part, int]:
+        tiling, begun = header.tiling, around[tile]
+        is_coded = np.isfinite(begun.decibels)
+        if begun.encoded is None:
+            return Part(Method.NOTHING, pack_exceptions(begun.pixels, is_coded), b"", b""), 0
+        gains = b""
+        if self.keeps_power:
+            kept = self.kept(
+                begun.decibels,
+                tiling.window(tile),
+                (tiling.height, tiling.width),
+                {tiling.window(number): each.encoded for number, each in around.items()},
+                header.about.shift_db[band],
+            )
+            gains = kept.gains
+            is_coded &= ~kept.are_lost
+        exceptions = pack_exceptions(begun.pixels, is_coded)
+        return Part(Method.NETWORK, exceptions, gains, begun.encoded.data), begun.encoded.check
+
+    def encoded(self, decibels: NDArray[np.float32], tile: Window, shift_db: float) -> Encoded:
         """The latents of a tile, where `decibels` has it; NaN is what need not be coded."""
         shifted = filled(decibels + np.float32(shift_db))
         return self.network.encode(shifted, tile, self.quality)
 
-    def gains(
-        self, coded: Encoded, decibels: NDArray[np.float32], tile: Window, shift_db: float
-    ) -> Gains:
-        """Gains that keep the power of what was `coded`."""
-        wanted, found = self._before_gains(coded, decibels, tile, shift_db)
-        return gains_of(wanted, found, _GAINS_SHARE * len(coded.data))
+    def kept(
+        self,
+        decibels: NDArray[np.float32],
+        window: Window,
+        shape: tuple[int, int],
+        around: Mapping[Window, Encoded | None],
+        shift_db: float,
+    ) -> Kept:
+        """What keeps the power of a tile.
 
-    def _coded(
-        self, decibels: NDArray[np.float32], tile: Window, shift_db: float
-    ) -> tuple[Encoded | None, bytes]:
-        """Latents, None if there is nothing to code, and gains; what is lost becomes NaN."""
-        inside = decibels[tile.within(Window(0, 0, *decibels.shape))]
-        for count in chain(_LOST, repeat(BLOCK**2)):
-            if not np.isfinite(inside).any():
-                break
-            coded = self.coded(decibels, tile, shift_db)
-            if not self.keeps_power:
-                return coded, b""
-            gains = self.gains(coded, decibels, tile, shift_db)
-            if gains.are_right and count == _LOST[0]:
-                return coded, gains.data
-            before = self._before_gains(coded, decibels, tile, shift_db)
-            are_lost = lost(*before, gains.data, count)
-            if not are_lost.any():
-                return coded, gains.data
-            inside[are_lost] = np.nan
-        return None, b""
-
-    def _before_gains(
-        self, coded: Encoded, decibels: NDArray[np.float32], tile: Window, shift_db: float
-    ) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
-        """A tile's decibels, and those that the decoder has before gains."""
-        inner = tile.within(Window(0, 0, *decibels.shape))
-        found = self.network.image(coded.around, self.quality)[inner]
+        Args:
+            decibels: of the tile, NaN where they do not count.
+            window: that it covers.
+            shape: height and width of the image.
+            around: what was encoded of it and of what is within `reach`.
+            shift_db: that was added before.
+        """
+        own = around[window]
+        assert own is not None
+        tiles = ((each, encoded and encoded.latents) for each, encoded in around.items())
+        found = self.network.window(window, shape, tiles, self.quality)
         found -= np.float32(shift_db)
-        return decibels[inner], found
+        return kept_power(decibels, found, _GAINS_SHARE * len(own.data))
 
 
 @dataclass(frozen=True)
@@ -119,11 +136,9 @@ class BoundedCoder:
     model: Interlaced
     cells: Cells
 
-    @property
-    def margin(self) -> int:
-        return 0
+    margin = reach = 0
 
-    def encode(
+    def begin(
         self,
         header: Header,
         band: int,
@@ -140,6 +155,11 @@ class BoundedCoder:
         data, decoded = bounded.encode(numbers, is_coded, self.cells, self.model)
         part = Part(method_of(self.cells), exceptions, b"", data)
         return part, numbers_check(decoded, is_coded)
+
+    def finish(
+        self, header: Header, band: int, tile: int, around: Mapping[int, tuple[Part, int]]
+    ) -> tuple[Part, int]:
+        return around[tile]
 
 
 def method_of(cells: Cells) -> Method:

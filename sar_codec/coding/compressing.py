@@ -1,7 +1,7 @@
 """A raster to a .sarc file, tile by tile."""
 
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Any, NamedTuple, Protocol
 
@@ -38,20 +38,23 @@ class TileCoder(Protocol):
 
     Attributes:
         margin: how many pixels around a tile tell about how it is coded.
+        reach: how many pixels around a tile are to be begun before it can be finished.
     """
 
     @property
     def margin(self) -> int: ...
+    @property
+    def reach(self) -> int: ...
 
-    def encode(
+    def begin(
         self,
         header: Header,
         band: int,
         pixels: NDArray[Any],
         valid: NDArray[np.bool_],
         tile: Window,
-    ) -> tuple[Part, int]:
-        """The part of a band, and the check of its symbols.
+    ) -> Any:
+        """What `finish` needs of a tile of a band.
 
         Args:
             header: of the file.
@@ -59,6 +62,19 @@ class TileCoder(Protocol):
             pixels: of the tile and what is around it, `(h, w)`.
             valid: likewise.
             tile: where the tile is in them.
+        """
+        ...
+
+    def finish(
+        self, header: Header, band: int, tile: int, around: Mapping[int, Any]
+    ) -> tuple[Part, int]:
+        """The part of a band, and the check of its symbols.
+
+        Args:
+            header: of the file.
+            band: as in `begin`.
+            tile: its number.
+            around: what was begun, by number, of it and of all within `reach`.
         """
         ...
 
@@ -71,6 +87,13 @@ class _Piece(NamedTuple):
     tile: Window
     mask: NDArray[np.bool_] | None
     alpha: NDArray[Any] | None
+
+
+class _Begun(NamedTuple):
+    """What was begun of a tile's bands, and what is stored of its mask and alpha, if they are."""
+
+    bands: list[Any]
+    validity: bytes | None
 
 
 def compress(
@@ -92,23 +115,41 @@ def compress(
         progress: is told of each tile that was written.
     """
     tiling, bands = header.tiling, len(header.raster.measured)
+    begun: dict[int, Future[_Begun]] = {}
+    finished: deque[tuple[Window, Future[list[tuple[bytes, int]]]]] = deque()
+
+    def needed(tile: int) -> list[int]:
+        reached = tiling.window(tile).grown(coder.reach, tiling.height, tiling.width)
+        return list(tiling.touched(reached))
+
     with ThreadPoolExecutor(workers, initializer=one_thread_each) as pool:
-        waiting: deque[tuple[Window, Future[list[tuple[bytes, int]]]]] = deque()
+
+        def begin(tile: int) -> None:
+            piece = _read(source, header, tiling.window(tile), coder.margin)
+            begun[tile] = pool.submit(_begin, header, coder, piece)
+
+        def finish(tile: int) -> None:
+            around = {each: begun[each].result() for each in needed(tile)}
+            coded = pool.submit(_finish, header, coder, tile, around)
+            finished.append((tiling.window(tile), coded))
+            begun.pop(tile - tiling.columns - 1, None)  # none that follows needs it
 
         def write_first() -> None:
-            window, coded = waiting.popleft()
+            window, coded = finished.popleft()
             for payload, check in coded.result():
                 writer.add_tile(payload, check)
             progress(bands * window.height * window.width, bands * tiling.height * tiling.width)
 
         try:
+            next_one = 0
             for tile in range(tiling.count):
-                window = tiling.window(tile)
-                piece = _read(source, header, window, coder.margin)
-                waiting.append((window, pool.submit(_coded, header, coder, piece)))
-                if len(waiting) == _AHEAD * workers:
+                while next_one < min(needed(tile)[-1] + 1 + _AHEAD * workers, tiling.count):
+                    begin(next_one)
+                    next_one += 1
+                finish(tile)
+                if len(finished) == _AHEAD * workers:
                     write_first()
-            while waiting:
+            while finished:
                 write_first()
         except BaseException:
             pool.shutdown(wait=True, cancel_futures=True)
@@ -126,14 +167,25 @@ def _read(source: Source, header: Header, window: Window, margin: int) -> _Piece
     return _Piece(pixels, valid, tile, mask, alpha)
 
 
-def _coded(header: Header, coder: TileCoder, piece: _Piece) -> list[tuple[bytes, int]]:
-    parts = []
+def _begin(header: Header, coder: TileCoder, piece: _Piece) -> _Begun:
+    bands = []
     for band, (pixels, valid) in enumerate(zip(piece.pixels, piece.valid, strict=True)):
         shown = without_hidden(header, band, pixels, valid)
-        part, check = coder.encode(header, band, shown, valid, piece.tile)
+        bands.append(coder.begin(header, band, shown, valid, piece.tile))
+    validity = pack_validity(piece.mask, piece.alpha) if header.has_validity else None
+    return _Begun(bands, validity)
+
+
+def _finish(
+    header: Header, coder: TileCoder, tile: int, around: Mapping[int, _Begun]
+) -> list[tuple[bytes, int]]:
+    parts = []
+    for band in range(len(around[tile].bands)):
+        of_band = {each: begun.bands[band] for each, begun in around.items()}
+        part, check = coder.finish(header, band, tile, of_band)
         parts.append((part.pack(), check))
-    if header.has_validity:
-        validity = pack_validity(piece.mask, piece.alpha)
+    validity = around[tile].validity
+    if validity is not None:
         parts.append((validity, crc32c(validity)))
     return parts
 

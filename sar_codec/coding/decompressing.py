@@ -9,7 +9,6 @@ from types import TracebackType
 from typing import Any, NamedTuple, Self
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
@@ -25,7 +24,6 @@ from sar_codec.coding.pixels import unpack_exceptions
 from sar_codec.coding.threads import cores, one_thread_each
 from sar_codec.coding.tiling import Window
 from sar_codec.errors import UserError
-from sar_codec.models.autoencoder import BLOCK
 from sar_codec.models.interlaced import Interlaced
 
 MOST_PIXELS = 10**9
@@ -334,35 +332,20 @@ class Image:
         return gains
 
     def _without_gains(self, band: int, shared: Window) -> NDArray[np.float32]:
-        network, about = self._network, self.header.about
+        network, about, tiling = self._network, self.header.about, self.header.tiling
         assert isinstance(network, Network) and about.quality is not None
-        latents, origin = self._latents_around(band, self._with_latents(shared))
-        image = network.image(latents, about.quality)
-        row, column = shared.row - BLOCK * origin[0], shared.column - BLOCK * origin[1]
-        decibels = image[row : row + shared.height, column : column + shared.width]
+        tiles = (
+            (tiling.window(tile), self._latents(tile, band))
+            for tile in tiling.touched(self._with_latents(shared))
+        )
+        shape = tiling.height, tiling.width
+        decibels = network.window(shared, shape, tiles, about.quality)
         return decibels - np.float32(about.shift_db[band])
 
-    def _latents_around(self, band: int, window: Window) -> tuple[Tensor, tuple[int, int]]:
-        """Latents of all blocks that a window touches, and the row and column of the first."""
-        top, left = window.row // BLOCK, window.column // BLOCK
-        bottom = -(-(window.row + window.height) // BLOCK)
-        right = -(-(window.column + window.width) // BLOCK)
-        wanted = Window(top, left, bottom - top, right - left)
-        latents: Tensor | None = None
-        for tile in self.header.tiling.touched(window):
-            symbols = self._held[self._number(tile, band)]
-            if symbols is None or not isinstance(symbols.decoded, Tensor):
-                continue  # nothing there: zeros, as beyond the image's edges
-            place = self.header.tiling.window(tile)
-            has = Window(place.row // BLOCK, place.column // BLOCK, *symbols.decoded.shape[2:])
-            shared = has.shared_with(wanted)
-            if latents is None:
-                shape = symbols.decoded.shape[:2] + wanted[2:]
-                latents = torch.zeros(shape)
-            rows, columns = shared.within(wanted)
-            latents[:, :, rows, columns] = symbols.decoded[:, :, *shared.within(has)]
-        assert latents is not None
-        return latents, (top, left)
+    def _latents(self, tile: int, band: int) -> Tensor | None:
+        symbols = self._held[self._number(tile, band)]
+        decoded = None if symbols is None else symbols.decoded
+        return decoded if isinstance(decoded, Tensor) else None
 
 
 def _has_emphasis(part: Part) -> bool:

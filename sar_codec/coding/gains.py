@@ -73,6 +73,17 @@ def gain_db(gains: bytes, shape: tuple[int, int]) -> NDArray[np.float32]:
     Raises:
         UserError: the gains are damaged.
     """
+    return between_blocks(*unpack(gains, shape))
+
+
+def unpack(
+    gains: bytes, shape: tuple[int, int]
+) -> tuple[NDArray[np.float64], tuple[int, int], int]:
+    """Steps of a tile's blocks, its height and width, and the side of blocks.
+
+    Raises:
+        UserError: the gains are damaged.
+    """
     try:
         form, index = divmod(gains[0], SCALES)
         block = SMALL_BLOCK if form % 2 else BLOCK
@@ -88,7 +99,7 @@ def gain_db(gains: bytes, shape: tuple[int, int]) -> NDArray[np.float32]:
         steps = _UNITS[about % 4] * (common + deltas)
     else:
         steps = _summed(deltas.clip(-2 * LARGEST, 2 * LARGEST)).astype(np.float64)
-    return between_blocks(steps.clip(-LARGEST, LARGEST), shape, block)
+    return steps.clip(-LARGEST, LARGEST), shape, block
 
 
 def emphasis(decibels: NDArray[np.float32], gains: bytes = bytes([_COMMON])) -> NDArray[np.float32]:

@@ -1,5 +1,6 @@
 """Tiles of decibels to bytes and back, by a codec network."""
 
+from collections.abc import Iterable
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from typing import Literal, NamedTuple
@@ -13,7 +14,6 @@ from sar_codec.coding.layout import crc32c
 from sar_codec.coding.parts import Method
 from sar_codec.coding.tiling import Window
 from sar_codec.data.scaling import from_unit, to_unit
-from sar_codec.entropy.integer import FRACTION
 from sar_codec.entropy.trellis import LONG, SHORT
 from sar_codec.models.autoencoder import BLOCK
 from sar_codec.models.codec import Codec, places_of
@@ -26,13 +26,12 @@ class Encoded(NamedTuple):
     Attributes:
         data: as bytes.
         check: of them.
-        around: as the decoder will have them, `(1, latents, h, w)`, and all that are around them,
-            about as it will.
+        latents: as the decoder will have them, `(1, latents, h, w)`, float32.
     """
 
     data: bytes
     check: int
-    around: Tensor
+    latents: Tensor
 
 
 @dataclass(frozen=True)
@@ -81,10 +80,7 @@ class Network:
             data, y_hat = self.model.compress_latents(
                 latents[..., rows, columns], quality, places_of(*tile[2:])
             )
-        around = latents * FRACTION
-        around[..., rows, columns] = _channels_last(y_hat.float())
-        height, width = (-(-side // BLOCK) for side in decibels.shape)
-        return Encoded(data, check_of(y_hat), around[..., :height, :width])
+        return Encoded(data, check_of(y_hat), _channels_last(y_hat.float()))
 
     def decode(
         self, data: bytes, method: Method, height: int, width: int, quality: float
@@ -102,7 +98,40 @@ class Network:
             codes_padding=method == Method.NETWORK_PADDED,
             trellis=LONG if method == Method.NETWORK else SHORT,
         )
-        return y_hat.float(), check_of(y_hat)
+        return _channels_last(y_hat.float()), check_of(y_hat)
+
+    def window(
+        self,
+        window: Window,
+        shape: tuple[int, int],
+        tiles: Iterable[tuple[Window, Tensor | None]],
+        quality: float,
+    ) -> NDArray[np.float32]:
+        """The decibels of a window of an image.
+
+        Args:
+            window: which.
+            shape: height and width of the image.
+            tiles: that hold pixels of it or are within `decoding_margin`, and the latents of each,
+                None where there are none.
+            quality: 1 to 8.
+        """
+        needed = window.grown(self.decoding_margin, *shape)
+        top, left = needed.row // BLOCK, needed.column // BLOCK
+        bottom = -(-(needed.row + needed.height) // BLOCK)
+        right = -(-(needed.column + needed.width) // BLOCK)
+        wanted = Window(top, left, bottom - top, right - left)
+        channels = self.model.gains.log_gain.shape[1]
+        latents = torch.zeros(1, *wanted[2:], channels).permute(0, 3, 1, 2)
+        for tile, of_tile in tiles:
+            if of_tile is None:
+                continue  # nothing there: zeros, as beyond the image's edges
+            has = Window(tile.row // BLOCK, tile.column // BLOCK, *of_tile.shape[2:])
+            shared = has.shared_with(wanted)
+            rows, columns = shared.within(wanted)
+            latents[:, :, rows, columns] = of_tile[:, :, *shared.within(has)]
+        image = self.image(latents, quality)
+        return image[window.within(Window(BLOCK * top, BLOCK * left, *image.shape))]
 
     def image(self, latents: Tensor, quality: float) -> NDArray[np.float32]:
         """The decibels of latents `(1, latents, h, w)`: `(16 h, 16 w)`.

@@ -193,4 +193,4 @@ def filled(decibels: NDArray[np.float32]) -> NDArray[np.float32]:
 
 
 def _damaged(how: str) -> UserError:
-    return UserError(f"what a tile keeps of its invalid pixels {how}: the file is damaged")
+    return UserError(f"what a tile keeps as it is {how}: the file is damaged")

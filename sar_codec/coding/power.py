@@ -15,16 +15,17 @@ from numpy.typing import NDArray
 
 from sar_codec.coding.gains import (
     BLOCK,
-    LARGEST,
     LEAST_EMPHASIS,
     MOST_GAIN_DB,
     NEPERS,
+    ROUNDED_DB,
     SMALL_BLOCK,
     STEP_DB,
     between_blocks,
     emphasis,
     pack,
     parts_of_blocks,
+    unpack,
 )
 from sar_codec.coding.patch_sums import PATCH, Pixels, Sums, block_sums, gained_sums, power_sums
 
@@ -60,7 +61,7 @@ class Gains(NamedTuple):
 
     Attributes:
         data: the bytes, empty where none are needed.
-        are_right: whether they are known to give all blocks their power.
+        are_right: whether all blocks have their power with them.
     """
 
     data: bytes
@@ -131,7 +132,7 @@ def gains_of(
     pixels = _Decoded(np.ascontiguousarray(counted), emphasis(decoded))
     none = np.zeros_like(_sums(aim, BLOCK))
     patches = pixels.patches(none, BLOCK)
-    large, are_right = _looked_at(_righted(None, aim, patches, BLOCK), aim, pixels, BLOCK)
+    large = _looked_at(_righted(None, aim, patches, BLOCK), aim, pixels, BLOCK)
     gains = large.packed(BLOCK)
     shows = _across_db(large.steps, aim, patches) > _TOLERATED_DB
     # At the tile's border nothing is around small blocks to smooth their gains, and it would show.
@@ -140,11 +141,19 @@ def gains_of(
         alone = _quartered(shows, _sums(aim, SMALL_BLOCK))
         about = _mixed(large, alone, aim, patches)
         if len(about.packed(SMALL_BLOCK)) - len(gains) <= room:  # else the rest is in vain
-            small, small_are_right = _finished(about, alone, aim, pixels)
-            finer = small.packed(SMALL_BLOCK)
+            finer = _finished(about, alone, aim, pixels).packed(SMALL_BLOCK)
             if len(finer) - len(gains) <= room:
-                return Gains(finer, small_are_right)
-    return Gains(gains if len(gains) <= room else large.packed(BLOCK, _COARSE), are_right)
+                return _checked(finer, aim, pixels)
+    return _checked(gains if len(gains) <= room else large.packed(BLOCK, _COARSE), aim, pixels)
+
+
+def _checked(gains: bytes, aim: Sums, pixels: _Decoded) -> Gains:
+    """Whether they are right as the decoder has them, rounded."""
+    steps, block = np.zeros_like(_sums(aim, BLOCK)), BLOCK
+    if gains:
+        steps, _, block = unpack(gains, pixels.decibels.shape)
+    sums = (_sums(each, BLOCK) for each in (aim, pixels.patches(steps, block).power))
+    return Gains(gains, bool(STEP_DB * np.abs(_missing(*sums)).max() <= ROUNDED_DB))
 
 
 def _mixed(large: _Found, alone: NDArray[np.bool_], aim: Sums, patches: _Patches) -> _Found:
@@ -155,11 +164,9 @@ def _mixed(large: _Found, alone: NDArray[np.bool_], aim: Sums, patches: _Patches
     return _righted(_Found(*mixed), aim, patches, SMALL_BLOCK, alone)
 
 
-def _finished(
-    about: _Found, alone: NDArray[np.bool_], aim: Sums, pixels: _Decoded
-) -> tuple[_Found, bool]:
-    """Gains of small blocks, by pixels, and whether these are right."""
-    better, _ = _looked_at(about, aim, pixels, SMALL_BLOCK, alone, _SMALL_LOOKS)
+def _finished(about: _Found, alone: NDArray[np.bool_], aim: Sums, pixels: _Decoded) -> _Found:
+    """Gains of small blocks, by pixels."""
+    better = _looked_at(about, aim, pixels, SMALL_BLOCK, alone, _SMALL_LOOKS)
     # Where a target lies between small blocks, these would take long; large ones are to be right.
     return _looked_at(better, aim, pixels, SMALL_BLOCK, np.zeros_like(alone))
 
@@ -171,8 +178,8 @@ def _looked_at(
     block: int,
     alone: NDArray[np.bool_] | None = None,
     looks: int = _LOOKS,
-) -> tuple[_Found, bool]:
-    """Gains that are right by pixels, from those that are by patches; and whether they are.
+) -> _Found:
+    """Gains that are right by pixels, from those that are by patches.
 
     Args:
         about: to begin with.
@@ -187,10 +194,10 @@ def _looked_at(
         there = pixels.patches(steps, block)
         sums = (_sums(each, block, alone) for each in (aim, there.power))
         if np.abs(_missing(*sums)).max() < _CLOSE:
-            return _Found(steps, slopes), bool(np.abs(steps).max() <= LARGEST)
+            break
         more = _righted(None, aim, there, block, alone)
         steps, slopes = steps + more.steps, more.slopes
-    return _Found(steps, slopes), False
+    return _Found(steps, slopes)
 
 
 def _righted(

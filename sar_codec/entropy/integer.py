@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from sar_codec.entropy.byte_products import LARGEST_SUM, ByteMatrix, are_exact, halved, product
+from sar_codec.entropy.byte_products import LARGEST_SUM, ByteMatrix, are_usable, halved, product
 
 # Exact activations are integers in units of 1/32, levels in units of 1/64.
 FRACTION = 32
@@ -30,7 +30,7 @@ class IntegerLayer(nn.Module):
     integers of 16 bits in units of 1/32. Sums of their products, below 2^15 x 2^7 x `in`, are made
     in float64, where they are the same in any order: with any number of threads, instruction set,
     batch, device. Where they are below 2^24, as is mostly so, float32 does the same in half the
-    time, and products of bytes in a quarter, where the processor has them.
+    time, and products of bytes in half of that, where the processor has them.
 
     Args:
         inputs: channels.
@@ -84,7 +84,7 @@ class IntegerLayer(nn.Module):
     @torch.no_grad()
     def _exact(self, parts: Sequence[Tensor], level: Tensor) -> Tensor:
         made = self._constants(level)
-        if len(parts[0]) == 1 and parts[0].device.type == "cpu" and are_exact():
+        if len(parts[0]) == 1 and parts[0].device.type == "cpu" and are_usable():
             x = halved(_joined(parts, torch.int32)[0].flatten(1))
             if x.sizes.max() <= _LARGEST and made.largest_sum(x.sizes) < LARGEST_SUM:
                 y = product(made.of_bytes, x, _LARGEST)

@@ -5,8 +5,9 @@ import pytest
 from numpy.typing import NDArray
 
 import sar_codec
+from sar_codec import conversion
 from sar_codec.coding.gains import BLOCK
-from sar_codec.coding.lost import lost
+from sar_codec.coding.lost import kept_power
 
 HEIGHT, WIDTH = 2 * BLOCK + 20, 3 * BLOCK
 
@@ -27,20 +28,16 @@ def off_db(wanted: NDArray[np.float32], found: NDArray[np.float32]) -> list[floa
     return off
 
 
-def test_of_blocks_that_are_off_the_worst_pixels_are_found() -> None:
-    wanted = np.full((HEIGHT, WIDTH), -20, np.float32)
-    decoded = wanted.copy()
-    wanted[3, 5], wanted[4, 5], wanted[BLOCK + 1, 7] = 40, 39, 10.5
-    decoded[3, 5], decoded[4, 5], decoded[BLOCK + 1, 7] = 20, 20, 10.45
-    wanted[BLOCK:, BLOCK:] = np.nan
-    for count, expected in ((1, [[3, 5]]), (2, [[3, 5], [4, 5]])):
-        assert np.argwhere(lost(wanted, decoded, b"", count)).tolist() == expected
-    all_of_them = lost(wanted, decoded, b"", BLOCK**2)
-    assert all_of_them[:BLOCK, :BLOCK].all()
-    assert all_of_them.sum() == BLOCK**2
-    wanted[1, 1] = np.nan  # which is not there to be lost
-    assert lost(wanted, decoded, b"", BLOCK**2).sum() == BLOCK**2 - 1
-    assert not lost(decoded, decoded, b"", 9).any()
+def test_what_gains_cannot_give_back_is_found_and_nothing_else() -> None:
+    wanted = (10 * np.log10(sea())).astype(np.float32)
+    decoded = np.full_like(wanted, -20.4)
+    assert not kept_power(wanted, decoded, 100).are_lost.any()
+    wanted[30, 100] = wanted[90, 150] = 90
+    wanted[5, 5] = np.nan
+    gains, are_lost = kept_power(wanted, decoded, 100)
+    assert are_lost[30, 100] and are_lost[90, 150] and not are_lost[5, 5]
+    assert are_lost.sum() < 9
+    assert gains
 
 
 @pytest.mark.parametrize("quality", [1, 2])
@@ -82,3 +79,44 @@ def test_without_gains_nothing_is_kept() -> None:
     x[30, 100] *= 1e11
     data = sar_codec.compress(x, "power", quality=1, keeps_power=False, verify=False)
     assert sar_codec.decompress(data)[30, 100] < 1e-3 * x[30, 100]
+
+
+@pytest.mark.parametrize("quality", [1, 3, 6])
+@pytest.mark.parametrize("above_db", [35, 100])
+def test_targets_at_the_borders_of_tiles_keep_their_power_too(
+    above_db: float, quality: float, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """There the decoder has latents of both tiles: one that guessed those beside would be off."""
+    monkeypatch.setattr(conversion, "_TILE", BLOCK)
+    x, rng = sea(), np.random.default_rng(1)
+    for row, column in zip(rng.integers(0, HEIGHT - 2, 6), rng.integers(58, 69, 6), strict=True):
+        x[row : row + 2, column : column + 3] *= 10 ** (above_db / 10)
+    found = sar_codec.decompress(sar_codec.compress(x, "power", quality=quality, verify=False))
+    assert np.abs(off_db(x, found)).max() < 0.1
+
+
+def test_what_is_kept_is_counted_for_a_wanted_rate() -> None:
+    x, rng = sea(), np.random.default_rng(1)
+    x[rng.integers(0, HEIGHT, 20), rng.integers(0, WIDTH, 20)] *= 1e10
+    data = sar_codec.compress(x, "power", target_bpp=0.4, verify=False)
+    assert 8 * len(data) / x.size == pytest.approx(0.4, rel=0.1)
+
+
+def test_few_pixels_are_kept_of_blocks_with_few_targets() -> None:
+    x, rng = sea(), np.random.default_rng(2)
+    where = rng.integers(0, HEIGHT, 12), rng.integers(0, WIDTH, 12)
+    x[where] *= 10**8
+    data = sar_codec.compress(x, "power", quality=1, verify=False)
+    found = sar_codec.decompress(data)
+    assert 6 <= (found == x).sum() <= 60
+
+
+def test_integers_and_nodata_come_back_beside_what_is_kept() -> None:
+    x = np.rint(100 * np.sqrt(sea() / 0.01)).astype(np.uint16)
+    x[30, 100], x[90:, :40] = 65535, 0
+    data = sar_codec.compress(x, "amplitude", quality=1, nodata=0, verify=False)
+    found = sar_codec.decompress(data)
+    assert np.array_equal(found == 0, x == 0)
+    power, wanted = (each.astype(np.float32) ** 2 for each in (found, x))
+    power[x == 0] = wanted[x == 0] = np.nan
+    assert np.abs(off_db(wanted, power)).max() < 0.1

@@ -1,5 +1,7 @@
 """Products of bytes: exact, or not used."""
 
+import time
+
 import pytest
 import torch
 
@@ -52,6 +54,16 @@ def test_where_pairs_of_products_overflow_they_are_not_used(
 
     for stand_in, is_exact in ((exact, True), (overflowing, False)):
         monkeypatch.setattr(torch, "_int_mm", stand_in)
-        assert are_exact.__wrapped__() is is_exact
+        assert are_exact() is is_exact
     monkeypatch.delattr(torch, "_int_mm")
-    assert not byte_products.are_exact.__wrapped__()
+    assert not are_exact()
+
+
+def test_where_they_take_longer_they_are_not_used(monkeypatch: pytest.MonkeyPatch) -> None:
+    def slow(weights: torch.Tensor, x: torch.Tensor) -> torch.Tensor:
+        time.sleep(0.02)
+        return (weights.double() @ x.double()).int()
+
+    monkeypatch.setattr(torch, "_int_mm", slow)
+    assert are_exact()
+    assert not byte_products.are_usable.__wrapped__()

@@ -67,7 +67,7 @@ def test_nothing_rounds_what_is_exact(monkeypatch: pytest.MonkeyPatch) -> None:
     expected = tested(x, level)
     with torch.autocast("cpu", torch.bfloat16):
         assert torch.equal(tested(x, level), expected)
-    monkeypatch.setattr(integer, "are_exact", lambda: False)
+    monkeypatch.setattr(integer, "are_usable", lambda: False)
     assert torch.equal(tested(x, level), expected)
     before = matmul.fp32_precision  # type: ignore[attr-defined]
     try:

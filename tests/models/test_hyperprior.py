@@ -103,7 +103,7 @@ def test_exact_arithmetic_costs_next_to_no_bits(quality: int) -> None:
 def test_size_and_cost_are_what_the_docstring_says(
     kind: type[Codec], parameters: int, multiply_adds: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(integer, "are_exact", lambda: False)  # products of bytes are not counted
+    monkeypatch.setattr(integer, "are_usable", lambda: False)  # products of bytes are not counted
     model = kind().eval()  # type: ignore[call-arg]  # each has defaults of its own
     with FlopCounterMode(display=False, depth=3) as counter, torch.no_grad():
         model(torch.rand(1, 1, 256, 256))
