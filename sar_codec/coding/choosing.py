@@ -143,8 +143,8 @@ def _latents_size(coder: QualityCoder, decibels: NDArray[np.float32], shift_db: 
 
 def _gains_size(coder: QualityCoder, decibels: NDArray[np.float32], shift_db: float) -> int:
     tile = Window(0, 0, *decibels.shape)
-    around = {tile: coder.encoded(decibels, tile, shift_db)}
-    kept = coder.kept(decibels, tile, tile[2:], around, shift_db)
+    data, _, latents = coder.encoded(decibels, tile, shift_db)
+    kept = coder.kept(decibels, tile, tile[2:], {tile: latents}, len(data), shift_db)
     return len(kept.gains) + _KEPT_BYTES * int(kept.are_lost.sum())
 
 

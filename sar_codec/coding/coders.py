@@ -6,6 +6,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
+from torch import Tensor
 
 from sar_codec.coding import bounded
 from sar_codec.coding.about import Header
@@ -64,35 +65,42 @@ class QualityCoder:
         pixels: NDArray[Any],
         valid: NDArray[np.bool_],
         tile: Window,
-    ) -> Begun:
+    ) -> tuple[Begun, Tensor | None]:
         decibels = header.stored(band).to_decibels(pixels)
         decibels[~valid] = np.nan
         inner = tile.within(Window(0, 0, *decibels.shape))
         encoded = None
         if np.isfinite(decibels[inner]).any():
             encoded = self.encoded(decibels, tile, header.about.shift_db[band])
-        return Begun(pixels[inner], decibels[inner], encoded)
+        # Copies, as what is around the tile is not needed any more.
+        begun = Begun(pixels[inner].copy(), decibels[inner].copy(), encoded)
+        return begun, encoded and encoded.latents
 
     def finish(
-        self, header: Header, band: int, tile: int, around: Mapping[int, Begun]
+        self,
+        header: Header,
+        band: int,
+        tile: int,
+        own: Begun,
+        around: Mapping[int, Tensor | None],
     ) -> tuple[Part, int]:
-        tiling, begun = header.tiling, around[tile]
-        is_coded = np.isfinite(begun.decibels)
-        if begun.encoded is None:
-            return Part(Method.NOTHING, pack_exceptions(begun.pixels, is_coded), b"", b""), 0
+        tiling, is_coded = header.tiling, np.isfinite(own.decibels)
+        if own.encoded is None:
+            return Part(Method.NOTHING, pack_exceptions(own.pixels, is_coded), b"", b""), 0
+        data, check, _ = own.encoded
         gains = b""
         if self.keeps_power:
             kept = self.kept(
-                begun.decibels,
+                own.decibels,
                 tiling.window(tile),
                 (tiling.height, tiling.width),
-                {tiling.window(number): each.encoded for number, each in around.items()},
+                {tiling.window(number): latents for number, latents in around.items()},
+                len(data),
                 header.about.shift_db[band],
             )
             gains = kept.gains
             is_coded &= ~kept.are_lost
-        exceptions = pack_exceptions(begun.pixels, is_coded)
-        return Part(Method.NETWORK, exceptions, gains, begun.encoded.data), begun.encoded.check
+        return Part(Method.NETWORK, pack_exceptions(own.pixels, is_coded), gains, data), check
 
     def encoded(self, decibels: NDArray[np.float32], tile: Window, shift_db: float) -> Encoded:
         """The latents of a tile, where `decibels` has it; NaN is what need not be coded."""
@@ -104,7 +112,8 @@ class QualityCoder:
         decibels: NDArray[np.float32],
         window: Window,
         shape: tuple[int, int],
-        around: Mapping[Window, Encoded | None],
+        around: Mapping[Window, Tensor | None],
+        size: int,
         shift_db: float,
     ) -> Kept:
         """What keeps the power of a tile.
@@ -113,15 +122,13 @@ class QualityCoder:
             decibels: of the tile, NaN where they do not count.
             window: that it covers.
             shape: height and width of the image.
-            around: what was encoded of it and of what is within `reach`.
+            around: latents of it and of what is within `reach`.
+            size: of its own, in bytes.
             shift_db: that was added before.
         """
-        own = around[window]
-        assert own is not None
-        tiles = ((each, encoded and encoded.latents) for each, encoded in around.items())
-        found = self.network.window(window, shape, tiles, self.quality)
+        found = self.network.window(window, shape, around.items(), self.quality)
         found -= np.float32(shift_db)
-        return kept_power(decibels, found, _GAINS_SHARE * len(own.data))
+        return kept_power(decibels, found, _GAINS_SHARE * size)
 
 
 @dataclass(frozen=True)
@@ -145,21 +152,26 @@ class BoundedCoder:
         pixels: NDArray[Any],
         valid: NDArray[np.bool_],
         tile: Window,
-    ) -> tuple[Part, int]:
+    ) -> tuple[tuple[Part, int], None]:
         stored = header.stored(band)
         is_coded = valid & np.isfinite(stored.to_decibels(pixels))
         exceptions = pack_exceptions(pixels, is_coded)
         if not is_coded.any():
-            return Part(Method.NOTHING, exceptions, b"", b""), 0
+            return (Part(Method.NOTHING, exceptions, b"", b""), 0), None
         numbers = self.cells.to_numbers(pixels, is_coded)
         data, decoded = bounded.encode(numbers, is_coded, self.cells, self.model)
         part = Part(method_of(self.cells), exceptions, b"", data)
-        return part, numbers_check(decoded, is_coded)
+        return (part, numbers_check(decoded, is_coded)), None
 
     def finish(
-        self, header: Header, band: int, tile: int, around: Mapping[int, tuple[Part, int]]
+        self,
+        header: Header,
+        band: int,
+        tile: int,
+        own: tuple[Part, int],
+        around: Mapping[int, None],
     ) -> tuple[Part, int]:
-        return around[tile]
+        return own
 
 
 def method_of(cells: Cells) -> Method:

@@ -53,8 +53,8 @@ class TileCoder(Protocol):
         pixels: NDArray[Any],
         valid: NDArray[np.bool_],
         tile: Window,
-    ) -> Any:
-        """What `finish` needs of a tile of a band.
+    ) -> tuple[Any, Any]:
+        """What `finish` needs of a tile of a band: for the tile itself, and for those beside it.
 
         Args:
             header: of the file.
@@ -66,7 +66,7 @@ class TileCoder(Protocol):
         ...
 
     def finish(
-        self, header: Header, band: int, tile: int, around: Mapping[int, Any]
+        self, header: Header, band: int, tile: int, own: Any, around: Mapping[int, Any]
     ) -> tuple[Part, int]:
         """The part of a band, and the check of its symbols.
 
@@ -74,7 +74,8 @@ class TileCoder(Protocol):
             header: of the file.
             band: as in `begin`.
             tile: its number.
-            around: what was begun, by number, of it and of all within `reach`.
+            own: the first that `begin` gave of it.
+            around: the second, by number, of it and of all within `reach`.
         """
         ...
 
@@ -90,9 +91,16 @@ class _Piece(NamedTuple):
 
 
 class _Begun(NamedTuple):
-    """What was begun of a tile's bands, and what is stored of its mask and alpha, if they are."""
+    """A tile that is begun.
 
-    bands: list[Any]
+    Attributes:
+        own: of each band, for itself; emptied when it is finished.
+        shared: of each band, for those beside it too.
+        validity: what is stored of mask and alpha, if there are any.
+    """
+
+    own: list[Any]
+    shared: list[Any]
     validity: bytes | None
 
 
@@ -168,25 +176,27 @@ def _read(source: Source, header: Header, window: Window, margin: int) -> _Piece
 
 
 def _begin(header: Header, coder: TileCoder, piece: _Piece) -> _Begun:
-    bands = []
+    validity = pack_validity(piece.mask, piece.alpha) if header.has_validity else None
+    begun = _Begun([], [], validity)
     for band, (pixels, valid) in enumerate(zip(piece.pixels, piece.valid, strict=True)):
         shown = without_hidden(header, band, pixels, valid)
-        bands.append(coder.begin(header, band, shown, valid, piece.tile))
-    validity = pack_validity(piece.mask, piece.alpha) if header.has_validity else None
-    return _Begun(bands, validity)
+        own, shared = coder.begin(header, band, shown, valid, piece.tile)
+        begun.own.append(own)
+        begun.shared.append(shared)
+    return begun
 
 
 def _finish(
     header: Header, coder: TileCoder, tile: int, around: Mapping[int, _Begun]
 ) -> list[tuple[bytes, int]]:
-    parts = []
-    for band in range(len(around[tile].bands)):
-        of_band = {each: begun.bands[band] for each, begun in around.items()}
-        part, check = coder.finish(header, band, tile, of_band)
+    begun, parts = around[tile], []
+    for band, own in enumerate(begun.own):
+        of_band = {number: each.shared[band] for number, each in around.items()}
+        part, check = coder.finish(header, band, tile, own, of_band)
         parts.append((part.pack(), check))
-    validity = around[tile].validity
-    if validity is not None:
-        parts.append((validity, crc32c(validity)))
+    begun.own.clear()
+    if begun.validity is not None:
+        parts.append((begun.validity, crc32c(begun.validity)))
     return parts
 
 

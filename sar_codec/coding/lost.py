@@ -39,8 +39,8 @@ def kept_power(wanted: NDArray[np.float32], decoded: NDArray[np.float32], room: 
     """
     are_lost = np.zeros(wanted.shape, np.bool_)
     counts = np.ones([-(-side // BLOCK) for side in wanted.shape], np.int64)
+    gains = gains_of(wanted, decoded, room)
     for _ in range(_ROUNDS):
-        gains = gains_of(wanted, decoded, room)
         if gains.are_right:
             break
         more = _worst(wanted, decoded, gains.data, counts)
@@ -48,6 +48,7 @@ def kept_power(wanted: NDArray[np.float32], decoded: NDArray[np.float32], room: 
             break
         are_lost |= more
         wanted = np.where(are_lost, np.float32(np.nan), wanted)
+        gains = gains_of(wanted, decoded, room)
     return Kept(gains.data, are_lost)
 
 
