@@ -1,4 +1,4 @@
-"""An image as tiles that are coded independently."""
+"""An image as tiles, whose latents are coded independently."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass

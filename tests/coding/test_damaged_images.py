@@ -54,7 +54,10 @@ class Original:
             writer.finish(header)
         damage: list[str] = []
         find = finder(self.model)
-        told = lambda _, error: damage.append(str(error))  # noqa: E731 - shorter
+
+        def told(_: int, error: UserError) -> None:
+            damage.append(str(error))
+
         with Image(self.path, find, 1, 10**6, told) as image:
             height, width = image.header.raster.height, image.header.raster.width
             pixels = image.read(0, 0, height, width)
