@@ -85,14 +85,20 @@ def main(cfg: DictConfig) -> float:
 
 
 def begin_with(model: Any, path: str) -> None:
-    """Gives a model the weights of a checkpoint or a `.safetensors` file."""
+    """Gives a model the weights of a checkpoint or a `.safetensors` file.
+
+    What begins as the identity, the model's `may_begin_anew`, may be new.
+    """
     from sar_codec.trained import load
     from sar_codec.training.restoring import check_same_architecture
 
-    tensors = load(path).tensors
-    check_same_architecture(path, tensors, model.state_dict())
-    model.load_state_dict(tensors)
-    log.info("Weights of %s to begin with", path)
+    tensors, own, new = load(path).tensors, model.state_dict(), {}
+    part = getattr(model, "may_begin_anew", None)
+    if part is not None and not any(name.startswith(part) for name in tensors):
+        new = {name: tensor for name, tensor in own.items() if name.startswith(part)}
+    check_same_architecture(path, tensors | new, own)
+    model.load_state_dict(tensors | new)
+    log.info("Weights of %s to begin with%s", path, f"; {part} is new" if new else "")
 
 
 def given_now(config: dict[str, Any]) -> tuple[dict[str, Any], set[str], set[str]]:

@@ -9,7 +9,13 @@ from sar_codec.config import build
 from sar_codec.trained import Trained, pass_on
 
 _LATENTS = {"latent_channels": 12, "width": 6, "analysis_depth": 1, "synthesis_depth": 1}
-_HYPER = {"coarse_channels": 5, "hyper_channels": 4, "hyper_width": 6, "context_width": 8}
+_HYPER = {
+    "coarse_channels": 5,
+    "hyper_channels": 4,
+    "hyper_width": 6,
+    "context_width": 8,
+    "refinement_width": 4,
+}
 CONFIGS: dict[str, dict[str, Any]] = {
     "factorized": {"_target_": "sar_codec.models.factorized.Factorized", **_LATENTS},
     "hyperprior": {"_target_": "sar_codec.models.hyperprior.Hyperprior", **_LATENTS, **_HYPER},

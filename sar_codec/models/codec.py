@@ -45,14 +45,23 @@ class Codec(nn.Module, ABC):
         width: channels inside analysis and synthesis.
         analysis_depth: residual blocks.
         synthesis_depth: likewise.
+        refinement_width: channels of what refines the image; 0: nothing does.
     """
 
     alignment: int  # sides of what is coded are multiples of it
+    may_begin_anew = "synthesis.refinement"  # where weights to begin with have none
 
-    def __init__(self, latents: int, width: int, analysis_depth: int, synthesis_depth: int) -> None:
+    def __init__(
+        self,
+        latents: int,
+        width: int,
+        analysis_depth: int,
+        synthesis_depth: int,
+        refinement_width: int = 0,
+    ) -> None:
         super().__init__()
         self.analysis = Analysis(latents, width, analysis_depth)
-        self.synthesis = Synthesis(latents, width, synthesis_depth)
+        self.synthesis = Synthesis(latents, width, synthesis_depth, refinement_width)
         self.gains = Gains(latents)
         self.scale_tables = CountedTables()
 

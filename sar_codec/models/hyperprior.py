@@ -34,10 +34,11 @@ class Hyperprior(Codec):
     Image `(B, 1, H, W)` -> reconstruction of the same shape, `Coded`; or bytes, and back. Any
     height and width: the image is padded inside to multiples of 64, and cropped back.
 
-        x -- analysis -- gain -- y -- trellis around means -- 1 / gain -- synthesis -- x_hat
-                                 |             |
-                          hyper-analysis     means and scales, told by z_hat and by what was coded
-                                 |             |     before: coarse black, coarse white, fine
+        x -- analysis -- gain -- y -- trellis around means -- 1 / gain -- synthesis -- refined
+                                 |             |                                         |
+                          hyper-analysis     means and scales, told by z_hat and by    x_hat
+                                 |             |     what was coded before: coarse black,
+                                 |             |     coarse white, fine
                                  z -- round -- z_hat -- integer layers
 
         analysis         x -- blocks of 16x16 -- 1x1 ------------------------------------ + --
@@ -60,8 +61,10 @@ class Hyperprior(Codec):
     has one learned density. What reading the symbols depends on is made of `IntegerLayer`: it is
     the same on every machine.
 
-    1,016,512 parameters by default. 5,407 multiply-adds a pixel: 2,184 for encoding alone, 727 on
-    integers for both, 2,496 for decoding alone.
+    What is decoded is refined at full resolution: see `models.refinement`.
+
+    1,019,328 parameters by default. 5,999 multiply-adds a pixel: 2,184 for encoding alone, 727 on
+    integers for both, 3,088 for decoding alone.
 
     Ballé et al. 2018, https://arxiv.org/abs/1802.01436; Minnen et al. 2018,
     https://arxiv.org/abs/1809.02736; checkerboard: He et al. 2021,
@@ -76,6 +79,7 @@ class Hyperprior(Codec):
         hyper_channels: numbers kept of each 64x64 block, about scales and means.
         hyper_width: channels of the integer layers up to 1/32 of the resolution.
         context_width: channels of those at 1/16.
+        refinement_width: channels of what refines the image at the end; 0: nothing does.
     """
 
     alignment = 4 * BLOCK  # the hyper-latent's stride
@@ -90,13 +94,14 @@ class Hyperprior(Codec):
         hyper_channels: Width = 64,
         hyper_width: Width = 96,
         context_width: Width = 128,
+        refinement_width: Annotated[int, Ge(0), Le(4096)] = 32,
     ) -> None:
         if coarse_channels >= latent_channels:
             raise UserError(
                 f"model.coarse_channels={coarse_channels}: expected fewer than "
                 f"model.latent_channels, which is {latent_channels}"
             )
-        super().__init__(latent_channels, width, analysis_depth, synthesis_depth)
+        super().__init__(latent_channels, width, analysis_depth, synthesis_depth, refinement_width)
         self.hyper_analysis = HyperAnalysis(latent_channels, 2 * width, hyper_channels)
         self.hyper_density = FactorizedDensity(hyper_channels)
         self.coarse = coarse_channels

@@ -10,6 +10,7 @@ from sar_codec.entropy.gaussian import SCALES, index_of
 from sar_codec.entropy.integer import LEVEL_STEPS, between_levels
 from sar_codec.errors import UserError
 from sar_codec.models.autoencoder import BLOCK, ResidualBlock, low_frequencies
+from sar_codec.models.refinement import REACH, Refinement
 
 LEVELS = 8
 _BAND = 8  # the networks work on 8x8 blocks: one vector of 64 pixels a position
@@ -62,19 +63,20 @@ class Analysis(nn.Module):
 class Synthesis(nn.Module):
     """Latents `(B, latents, h, w)` -> image `(B, 1, 16 h, 16 w)`, float32, not clamped.
 
-    Mirrors `Analysis`.
+    Mirrors `Analysis`; what it gives may be refined.
 
     Attributes:
         reach: how many latents around tell about a 16x16 block.
     """
 
-    def __init__(self, latents: int, width: int, depth: int) -> None:
+    def __init__(self, latents: int, width: int, depth: int, refinement_width: int = 0) -> None:
         super().__init__()
         self.linear = _Linear(low_frequencies(latents).T)
         self.enter = nn.Conv2d(latents, 4 * width, 1, bias=False)
         self.levels = nn.Parameter(torch.zeros(LEVELS, 4 * width))
         self.blocks = nn.Sequential(*(ResidualBlock(width) for _ in range(depth)))
-        self.reach = _reach(depth)
+        self.refinement = Refinement(refinement_width, LEVELS) if refinement_width else None
+        self.reach = _reach(depth, REACH if refinement_width else 0)
         self.leave = nn.Conv2d(width, _BAND**2, 1, bias=False)
         nn.init.normal_(self.leave.weight, std=1e-3)
 
@@ -82,7 +84,8 @@ class Synthesis(nn.Module):
         inside = shifted(self.enter(y), between_levels(self.levels, level))
         inside = self.leave(self.blocks(functional.pixel_shuffle(inside, 2)))
         image = out_of_blocks(self.linear(y), BLOCK)
-        return summed(summed(image, out_of_blocks(inside, _BAND)), 0.5)
+        image = summed(summed(image, out_of_blocks(inside, _BAND)), 0.5)
+        return image if self.refinement is None else self.refinement(image, level)
 
 
 def summed(x: Tensor, other: Tensor | float) -> Tensor:
@@ -95,9 +98,9 @@ def shifted(x: Tensor, bias: Tensor) -> Tensor:
     return summed(x, bias if torch.is_grad_enabled() else bias.to(x.dtype))
 
 
-def _reach(depth: int) -> int:
-    """In 16x16 blocks, of so many 3x3 convolutions on 8x8 ones."""
-    return -(-depth // 2)
+def _reach(depth: int, pixels: int = 0) -> int:
+    """In 16x16 blocks, of so many 3x3 convolutions on 8x8 ones, and so many pixels."""
+    return -(-(_BAND * depth + pixels) // BLOCK)
 
 
 class _Linear(nn.Module):

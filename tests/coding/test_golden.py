@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 
 import sar_codec
+from sar_codec.coding import lossy
 from sar_codec.coding.pixels import Stored
 
 GOLDEN = Path(__file__).parent / "golden"
@@ -28,8 +29,13 @@ def model(tmp_path: Path) -> Path:
     return unpacked_weights("weights", tmp_path)
 
 
+@pytest.mark.parametrize(("has_bf16", "most_differing"), [(True, 0.01), (False, 0.03)])
 @pytest.mark.parametrize("name", ["quality_padded", "quality_short", "quality_large", "quality"])
-def test_a_file_of_either_version_decodes_to_what_it_did(name: str, model: Path) -> None:
+def test_a_file_of_either_version_decodes_to_what_it_did(
+    name: str, has_bf16: bool, most_differing: float, model: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The files are of a machine with bf16; what others decode differs by some 0.003 dB."""
+    monkeypatch.setattr(lossy, "has_native_bf16", lambda _: has_bf16)
     expected = np.load(GOLDEN / f"{name}.npy")
     with sar_codec.open(GOLDEN / f"{name}.sarc", model=model) as image:
         found = image.read()
@@ -40,7 +46,7 @@ def test_a_file_of_either_version_decodes_to_what_it_did(name: str, model: Path)
     assert (np.isnan(after) == np.isnan(before)).all()
     # Pixels are rounded to whole numbers after what machines may round otherwise.
     near = np.abs(found.astype(int) - expected) <= 1
-    assert near.all() and (found != expected).mean() < 0.01
+    assert near.all() and (found != expected).mean() < most_differing
     assert (valid == (np.indices((75, 90)).sum(0) % 11 > 0)).all()
 
 
