@@ -16,11 +16,6 @@ from sar_codec.models.codec import Codec
 from sar_codec.models.interlaced import Interlaced
 from sar_codec.trained import Trained, load
 
-# Settings of models that files say nothing of which are older than these.
-_BEFORE: dict[str, dict[str, Any]] = {
-    "sar_codec.models.hyperprior.Hyperprior": {"refinement_width": 0}
-}
-
 SHIPPED = Path(__file__).parent / "weights"
 QUALITY, BOUNDED = SHIPPED / "sentinel1.safetensors", SHIPPED / "bounded.safetensors"
 
@@ -33,8 +28,7 @@ def network_of(path: Path) -> Network | Bounded:
         UserError: there is none, or none that codes.
     """
     trained = load(path)
-    before = _BEFORE.get(trained.model["_target_"], {})
-    model = build(before | trained.model, "model")
+    model = build(trained.model, "model")
     try:
         model.load_state_dict(trained.tensors)
     except RuntimeError:

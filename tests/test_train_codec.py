@@ -84,13 +84,14 @@ def test_a_refinement_is_new_where_the_weights_to_begin_with_have_none(
     run_program: RunProgram, tmp_path: Path
 ) -> None:
     run, first = (*TINY, "model=hyperprior", "trainer.epochs=1"), "first/checkpoints/latest.pth"
-    assert run_program(main, *run, "model.refinement_width=0", "hydra.run.dir=first")[0] == 0
-    assert run_program(main, *run, f"weights={first}", "hydra.run.dir=second")[0] == 0
+    refined = *run, "model.refinement_width=8"
+    assert run_program(main, *run, "hydra.run.dir=first")[0] == 0
+    assert run_program(main, *refined, f"weights={first}", "hydra.run.dir=second")[0] == 0
     said = (tmp_path / "second" / "training.log").read_text()
     assert f"Weights of {first} to begin with; synthesis.refinement is new" in said
     tensors = load(tmp_path / "second" / "checkpoints" / "latest.pth").tensors
     assert tensors["synthesis.refinement.leave"].any()
-    again = *run, "weights=second/checkpoints/latest.pth"
+    again = *refined, "weights=second/checkpoints/latest.pth"
     assert run_program(main, *again, "hydra.run.dir=third")[0] == 0
     assert "is new" not in (tmp_path / "third" / "training.log").read_text()
     code, said = run_program(main, *again, "model.refinement_width=16")

@@ -10,6 +10,7 @@ from sar_codec.trained import Trained, pass_on
 
 _LATENTS = {"latent_channels": 12, "width": 6, "analysis_depth": 1, "synthesis_depth": 1}
 _HYPER = {
+    "synthesis_depth": 2,  # what refines needs one latent more around
     "coarse_channels": 5,
     "hyper_channels": 4,
     "hyper_width": 6,

@@ -57,7 +57,7 @@ class Refinement(nn.Module):
             return torch.stack([self._refined_one(*each) for each in of_each])
 
     def _refined(self, x: Tensor, enter_bias: Tensor, inside_bias: Tensor) -> Tensor:
-        known = functional.pad(_in_units(x), (1, 1, 1, 1), "replicate")
+        known = _edged(_in_units(x))
         inside = functional.conv2d(known, _LARGER * self.enter) + enter_bias
         inside = functional.conv2d(inside.relu(), _LARGER * self.inside) + inside_bias
         errors = functional.conv2d(inside.relu(), _LARGER / _UNITS * self.leave)
@@ -89,6 +89,12 @@ class Refinement(nn.Module):
             these = slice(_BLOCK * row, _BLOCK * (row + rows))
             torch.add(x[:, these], errors, out=refined[:, these])
         return refined
+
+
+def _edged(blocks: Tensor) -> Tensor:
+    """Blocks with their edges repeated; on GPUs the gradient of padding is not always the same."""
+    blocks = torch.cat([blocks[..., :1, :], blocks, blocks[..., -1:, :]], -2)
+    return torch.cat([blocks[..., :1], blocks, blocks[..., -1:]], -1)
 
 
 def _in_units(x: Tensor) -> Tensor:
