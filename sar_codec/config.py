@@ -50,6 +50,7 @@ class Experiment:
     device: Annotated[str, Field(pattern=r"^(auto|cpu|cuda(:\d+)?)$")]
     hparams: list[str]
     weights: str | None
+    train_only: str | None
     resume: str | None
 
 

@@ -53,6 +53,8 @@ def main(cfg: DictConfig) -> float:
     model = build(experiment.model, "model")
     if experiment.weights is not None and resume is None:
         begin_with(model, experiment.weights)
+    if experiment.train_only is not None:
+        leave_all_but(experiment.train_only, model)
     if not together.is_first:  # the same weights, other draws
         seed_all(experiment.seed + together.rank)
     optimizer = build(experiment.optimizer, "optimizer", params=model.parameters())
@@ -99,6 +101,34 @@ def begin_with(model: Any, path: str) -> None:
     check_same_architecture(path, tensors | new, own)
     model.load_state_dict(tensors | new)
     log.info("Weights of %s to begin with%s", path, f"; {part} is new" if new else "")
+
+
+def leave_all_but(part: str, model: Any) -> None:
+    """Leaves all of a model as it is in training but for one part.
+
+    Modules with an attribute `learns`, which learn without gradients, are told by it.
+
+    Args:
+        part: dotted, as `named_modules` has it.
+        model: a module.
+
+    Raises:
+        UserError: the model has no such part, or it has no weights.
+    """
+    modules = dict(model.named_modules())
+    if not part or part not in modules or next(modules[part].parameters(), None) is None:
+        parts = ", ".join(name for name, _ in model.named_children())
+        raise UserError(
+            f"train_only={part}: no part of a {type(model).__name__} with weights; expected one of "
+            f"{parts}, or a part of these"
+        )
+    model.requires_grad_(False)
+    modules[part].requires_grad_(True)
+    for name, module in modules.items():
+        if hasattr(module, "learns"):
+            module.learns = f"{name}.".startswith(f"{part}.")
+    trained = sum(each.numel() for each in model.parameters() if each.requires_grad)
+    log.info("Training only %s, %s parameters", part, f"{trained:,}")
 
 
 def given_now(config: dict[str, Any]) -> tuple[dict[str, Any], set[str], set[str]]:

@@ -80,23 +80,34 @@ def test_a_run_begins_with_the_weights_of_another(
     assert "another architecture" in said
 
 
-def test_a_refinement_is_new_where_the_weights_to_begin_with_have_none(
+def test_a_refinement_is_new_where_weights_have_none_and_may_be_all_that_is_trained(
     run_program: RunProgram, tmp_path: Path
 ) -> None:
-    run, first = (*TINY, "model=hyperprior", "trainer.epochs=1"), "first/checkpoints/latest.pth"
-    refined = *run, "model.refinement_width=8"
+    run = *TINY, "model=hyperprior", "trainer.epochs=1"
+    refined = *run, "model.refinement_width=8", "train_only=synthesis.refinement"
+    first, second = (f"{name}/checkpoints/latest.pth" for name in ("first", "second"))
     assert run_program(main, *run, "hydra.run.dir=first")[0] == 0
     assert run_program(main, *refined, f"weights={first}", "hydra.run.dir=second")[0] == 0
     said = (tmp_path / "second" / "training.log").read_text()
     assert f"Weights of {first} to begin with; synthesis.refinement is new" in said
-    tensors = load(tmp_path / "second" / "checkpoints" / "latest.pth").tensors
-    assert tensors["synthesis.refinement.leave"].any()
-    again = *refined, "weights=second/checkpoints/latest.pth"
+    before, after = (load(tmp_path / each).tensors for each in (first, second))
+    changed = {name for name in after if name not in before or (after[name] != before[name]).any()}
+    assert changed == {name for name in after if name.startswith("synthesis.refinement.")}
+    assert after["synthesis.refinement.leave"].any()
+    again = *refined, f"weights={second}"
     assert run_program(main, *again, "hydra.run.dir=third")[0] == 0
     assert "is new" not in (tmp_path / "third" / "training.log").read_text()
     code, said = run_program(main, *again, "model.refinement_width=16")
     assert code == 1
     assert "synthesis.refinement.enter" in said and "another architecture" in said
+
+
+@pytest.mark.parametrize("part", ["refinement", "synthesis.refinement", ""])
+def test_only_a_part_that_there_is_can_be_trained(part: str, run_program: RunProgram) -> None:
+    code, said = run_program(main, *TINY, "model=hyperprior", f'train_only="{part}"')
+    assert code == 1
+    assert f"train_only={part}: no part of a Hyperprior" in said
+    assert "analysis, synthesis, gains" in said
 
 
 def test_a_codec_of_bounded_error_trains_and_codes_tiles(

@@ -22,6 +22,9 @@ class CountedTables(nn.Module):
     but what the trellis chooses is not what lies nearest, and what networks predict is not quite
     Gaussian, so they count what comes in training. As those of `FactorizedDensity`, integer tables
     are made when they are next needed, and nothing has to be called for that.
+
+    Attributes:
+        learns: whether it counts.
     """
 
     counts: Tensor  # of each entry of all tables, in the order of `IntegerTables.frequencies`
@@ -32,6 +35,7 @@ class CountedTables(nn.Module):
 
     def __init__(self) -> None:
         super().__init__()
+        self.learns = True
         lengths = [2 * reach + 2 for reach in REACHES] * QUANTISERS
         self.made_tables = IntegerTables(lengths)
         self.register_buffer("counts", torch.zeros(sum(lengths)))
@@ -56,6 +60,8 @@ class CountedTables(nn.Module):
     @torch.no_grad()
     def count(self, symbols: Tensor, which: Tensor) -> None:
         """Takes note of symbols, int64, and the number of each one's table, of the same shape."""
+        if not self.learns:
+            return
         entries = self.made_tables.entries(symbols, which) + self.made_tables.starts[which]
         # Not bincount, for which a GPU and its host wait for each other.
         seen = torch.zeros_like(self.table_of_entry, dtype=torch.int32)
