@@ -89,18 +89,26 @@ def main(cfg: DictConfig) -> float:
 def begin_with(model: Any, path: str) -> None:
     """Gives a model the weights of a checkpoint or a `.safetensors` file.
 
-    What begins as the identity, the model's `may_begin_anew`, may be new.
+    What begins as the identity, the model's `optional_part`, may be new, or left out.
     """
     from sar_codec.trained import load
     from sar_codec.training.restoring import check_same_architecture
 
-    tensors, own, new = load(path).tensors, model.state_dict(), {}
-    part = getattr(model, "may_begin_anew", None)
-    if part is not None and not any(name.startswith(part) for name in tensors):
-        new = {name: tensor for name, tensor in own.items() if name.startswith(part)}
-    check_same_architecture(path, tensors | new, own)
-    model.load_state_dict(tensors | new)
-    log.info("Weights of %s to begin with%s", path, f"; {part} is new" if new else "")
+    tensors, own = load(path).tensors, model.state_dict()
+    part = getattr(model, "optional_part", None)
+    saved_part, own_part = (
+        {name: each for name, each in some.items() if part and name.startswith(f"{part}.")}
+        for some in (tensors, own)
+    )
+    said = ""
+    if own_part and not saved_part:
+        tensors, said = tensors | own_part, f"; {part} is new"
+    elif saved_part and not own_part:
+        tensors = {name: each for name, each in tensors.items() if name not in saved_part}
+        said = f"; {part} is left out"
+    check_same_architecture(path, tensors, own)
+    model.load_state_dict(tensors)
+    log.info("Weights of %s to begin with%s", path, said)
 
 
 def leave_all_but(part: str, model: Any) -> None:

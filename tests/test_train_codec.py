@@ -80,7 +80,7 @@ def test_a_run_begins_with_the_weights_of_another(
     assert "another architecture" in said
 
 
-def test_a_refinement_is_new_where_weights_have_none_and_may_be_all_that_is_trained(
+def test_a_refinement_may_be_new_or_left_out_and_be_all_that_is_trained(
     run_program: RunProgram, tmp_path: Path
 ) -> None:
     run = *TINY, "model=hyperprior", "trainer.epochs=1"
@@ -97,6 +97,9 @@ def test_a_refinement_is_new_where_weights_have_none_and_may_be_all_that_is_trai
     again = *refined, f"weights={second}"
     assert run_program(main, *again, "hydra.run.dir=third")[0] == 0
     assert "is new" not in (tmp_path / "third" / "training.log").read_text()
+    assert run_program(main, *run, f"weights={second}", "hydra.run.dir=fourth")[0] == 0
+    said = (tmp_path / "fourth" / "training.log").read_text()
+    assert f"Weights of {second} to begin with; synthesis.refinement is left out" in said
     code, said = run_program(main, *again, "model.refinement_width=16")
     assert code == 1
     assert "synthesis.refinement.enter" in said and "another architecture" in said

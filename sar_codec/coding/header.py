@@ -61,26 +61,32 @@ _SECOND = _FIRST + (
     b'"model":"fc23d7be91d26ee7e6999007109dcca1ba71924042a6adcce34eaa37ce0679d9","program":"'
 )
 # Whole headers, of which small images' then differ in a few numbers.
-_THIRD = _SECOND + (
-    b'{"about":{"max_error_db":0.5,"mode":"bounded","model":"'
-    b"c928b9ce269fad78c89c1c35135e544619ba54efb379b0c79ce9d0de08b0820e"
-    b'","program":"sar_codec 0.1.0","quality":null,"quantity":"amplitude","shift_db":[0.0],"tile":'
-    b'[1024,1024]},"raster":{"bands":[{"colour":"gray","name":null,"offset":0.0,"scale":1.0,'
-    b'"tags":{},"unit":null}],"block":[1,512],"crs":null,"dtype":"uint16","ground_points":[],'
-    b'"ground_points_crs":null,"has_mask":false,"height":512,"is_tiled":false,"nodata":null,'
-    b'"overviews":[],"tags":{"":{"AREA_OR_POINT":"Area"}},"transform":null,"width":512}}'
+_QUALITY = (
     b'{"about":{"grid":{"across":512,"columns":[-1,"height":512,"moved":[],"rows":[1,"width":512},'
-    b'"max_error_db":null,"mode":"quality","model":"'
-    b"fc23d7be91d26ee7e6999007109dcca1ba71924042a6adcce34eaa37ce0679d9"
+    b'"max_error_db":null,"mode":"quality","model":"%b'
     b'","program":"sar_codec 0.1.0","quality":5.0,"quantity":"db","shift_db":[0.0],"tile":[512,512'
     b']},"raster":{"bands":[{"colour":"undefined","name":null,"offset":0.0,"scale":1.0,"tags":{},'
     b'"unit":null}],"block":[1,512],"crs":null,"dtype":"float32","ground_points":[],'
     b'"ground_points_crs":null,"has_mask":false,"height":512,"is_tiled":false,"nodata":null,'
     b'"overviews":[],"tags":{},"transform":null,"width":512}}'
 )
+_THIRD = (
+    _SECOND
+    + (
+        b'{"about":{"max_error_db":0.5,"mode":"bounded","model":"'
+        b"c928b9ce269fad78c89c1c35135e544619ba54efb379b0c79ce9d0de08b0820e"
+        b'","program":"sar_codec 0.1.0","quality":null,"quantity":"amplitude","shift_db":[0.0],'
+        b'"tile":[1024,1024]},"raster":{"bands":[{"colour":"gray","name":null,"offset":0.0,"scale":1.0,'
+        b'"tags":{},"unit":null}],"block":[1,512],"crs":null,"dtype":"uint16","ground_points":[],'
+        b'"ground_points_crs":null,"has_mask":false,"height":512,"is_tiled":false,"nodata":null,'
+        b'"overviews":[],"tags":{"":{"AREA_OR_POINT":"Area"}},"transform":null,"width":512}}'
+    )
+    + _QUALITY % b"fc23d7be91d26ee7e6999007109dcca1ba71924042a6adcce34eaa37ce0679d9"
+)
+_FOURTH = _THIRD + _QUALITY % b"f0eea7f4d2a9be693c02e9672a4350cc0e29af5428f0c2cae8aa3580dc0a3d14"
 # By checksum, in the order of their numbers.
-DICTIONARIES = {zlib.adler32(each): each for each in (_FIRST, _SECOND, _THIRD)}
-DICTIONARY = _THIRD  # of what is written now
+DICTIONARIES = {zlib.adler32(each): each for each in (_FIRST, _SECOND, _THIRD, _FOURTH)}
+DICTIONARY = _FOURTH  # of what is written now
 _NAME = slice(2, 6)  # where zlib says which dictionary it was (RFC 1950)
 _RAW = -zlib.MAX_WBITS  # deflated data alone (RFC 1951)
 # Python's objects may take 60 bytes for each of these marks, which are one byte in JSON.

@@ -49,7 +49,7 @@ class Codec(nn.Module, ABC):
     """
 
     alignment: int  # sides of what is coded are multiples of it
-    may_begin_anew = "synthesis.refinement"  # where weights to begin with have none
+    optional_part = "synthesis.refinement"  # that weights to begin with may lack, or have too many
 
     def __init__(
         self,

@@ -15,7 +15,7 @@ _UNITS = 16.0  # of what enters: speckle is around 1
 # Weights are kept a quarter as large as they are. Adam moves each by about the learning rate, at
 # which what few pixels' networks are made of would learn little beside that of whole blocks.
 _LARGER = 4.0
-_PLACES_AT_ONCE = 2**14  # stay in the cache
+_PLACES_AT_ONCE = 2**13  # stay in the cache
 
 
 class Refinement(nn.Module):
@@ -66,28 +66,36 @@ class Refinement(nn.Module):
     def _refined_one(self, x: Tensor, enter_bias: Tensor, inside_bias: Tensor) -> Tensor:
         """The same of one image, `(1, H, W)`, in half the time: some rows at once."""
         enter, inside, leave = (each.flatten(1) for each in (self.enter, self.inside, self.leave))
-        enter = torch.cat([_LARGER * enter, enter_bias[:, :, 0]], 1)
+        enter = _LARGER * _UNITS * enter
+        # Of pixels as they are, not less 1/2.
+        enter_bias = enter_bias[:, :, 0] - enter.sum(1, keepdim=True) / 2
+        enter = torch.cat([enter, enter_bias], 1)
         inside = torch.cat([_LARGER * inside, inside_bias[:, :, 0]], 1)
         leave = _LARGER / _UNITS * leave
         height, width = (side // _BLOCK for side in x.shape[1:])
-        step = max(_PLACES_AT_ONCE // width, 1)
+        most = min(max(_PLACES_AT_ONCE // width, 1), height)
+        memory = x.new_ones(enter.shape[1] + inside.shape[1], most * width)
         refined = torch.empty_like(x)
-        for row in range(0, height, step):
-            rows = min(step, height - row)
+        for row in range(0, height, most):
+            rows = min(most, height - row)
             above, below = min(row, 1), min(height - row - rows, 1)
             near = x[:, _BLOCK * (row - above) : _BLOCK * (row + rows + below)]
-            known = functional.pad(_in_units(near), (1, 1, 1 - above, 1 - below), "replicate")
-            around = x.new_ones(enter.shape[1], rows * width)
-            places = around[:-1].view(_BLOCK**2, _SIDE, _SIDE, rows, width)
+            blocks = functional.pixel_unshuffle(near, _BLOCK)
+            known = functional.pad(blocks, (1, 1, 1 - above, 1 - below), "replicate")
+            around, told = memory[:, : rows * width].split([enter.shape[1], inside.shape[1]])
+            places = around[:-1].unflatten(0, (_BLOCK**2, _SIDE, _SIDE)).unflatten(3, (rows, width))
             for down in range(_SIDE):
                 for right in range(_SIDE):
                     places[:, down, right] = known[:, down : down + rows, right : right + width]
-            told = x.new_ones(inside.shape[1], rows * width)
             torch.mm(enter, around, out=told[:-1]).clamp_min_(0)
-            told = torch.mm(inside, told).clamp_min_(0)
-            errors = functional.pixel_shuffle(torch.mm(leave, told).view(-1, rows, width), _BLOCK)
-            these = slice(_BLOCK * row, _BLOCK * (row + rows))
-            torch.add(x[:, these], errors, out=refined[:, these])
+            errors = torch.mm(leave, torch.mm(inside, told).clamp_min_(0))
+            before, after = (
+                each[0, _BLOCK * row : _BLOCK * (row + rows)]
+                .view(rows, _BLOCK, width, _BLOCK)
+                .permute(1, 3, 0, 2)
+                for each in (x, refined)
+            )
+            torch.add(before, errors.view(before.shape), out=after)
         return refined
 
 
