@@ -60,6 +60,7 @@ def test_the_checkpoints_config_is_the_base_and_what_is_given_now_lies_over_it(
     [
         ("model.width=16", "model.width: 16 now", "8 in the checkpoint"),
         ("seed=5", "seed: 5 now", "0 in the checkpoint"),
+        ("train_only=analyse", "train_only: analyse now", "None in the checkpoint"),
         ("optimizer=adamw", "optimizers.adamw now", "optimizers.adam in the checkpoint"),
         ("data.vmin=-20", "vmin=-35.0", "-20"),
     ],

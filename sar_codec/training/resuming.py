@@ -1,6 +1,7 @@
 """What a resumed run takes from its checkpoint, and what it takes from its own settings."""
 
 import copy
+import inspect
 import logging
 import os
 from collections.abc import Iterable, Mapping, Sequence
@@ -10,7 +11,7 @@ from typing import Any
 from omegaconf import OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
-from sar_codec.config import target_of
+from sar_codec.config import locate, target_of
 from sar_codec.errors import UserError
 from sar_codec.training.checkpoint import State
 
@@ -21,7 +22,7 @@ NOT_TRAINED = {"benchmark", "verify_resume"}
 
 PathLike = str | os.PathLike[str]
 # What a run keeps to its end.
-ALWAYS_FIXED = ("model.", "seed", "optimizer._target_")
+ALWAYS_FIXED = ("model.", "seed", "optimizer._target_", "train_only")
 
 
 def find_checkpoint(resume: str, run_dir: Path, outputs: Path = Path("outputs")) -> Path | None:
@@ -110,7 +111,12 @@ def check_can_go_on(path: PathLike, state: State, config: Mapping[str, Any]) -> 
         OmegaConf.create(dict(config))  # as the run's folder and log will show it
     except (OmegaConfBaseException, RecursionError):
         raise UserError(f"{path}: holds a config that cannot be one of a run") from None
-    differing = differences(state.config, config)
+    before, now = flat(state.config), flat(config)
+    differing = {
+        key: text
+        for key, text in differences(state.config, config).items()
+        if key in before or not _is_default(key, now)
+    }
     # Inside an epoch, its batches must stay what they are.
     fixed = (*ALWAYS_FIXED, "data.") if state.batch else ALWAYS_FIXED
     refused = [
@@ -127,6 +133,16 @@ def check_can_go_on(path: PathLike, state: State, config: Mapping[str, Any]) -> 
         )
     for text in differing.values():
         log.info("Resumed with another %s", text)
+
+
+def _is_default(key: str, flat_config: Mapping[str, Any]) -> bool:
+    """Whether a setting is what it would be if nothing said so, as where it is a new one."""
+    group, _, name = key.rpartition(".")
+    target = flat_config.get(f"{group}._target_")
+    if target is None:
+        return flat_config[key] is None
+    parameter = inspect.signature(locate(target, group)).parameters.get(name)
+    return parameter is not None and bool(parameter.default == flat_config[key])
 
 
 def flat(config: Mapping[str, Any], above: str = "") -> dict[str, Any]:

@@ -1,8 +1,12 @@
 """What a resumed run takes from its checkpoint, and what from its command."""
 
+from types import SimpleNamespace
 from typing import Any
 
-from sar_codec.training.resuming import differences, lay_over
+import pytest
+
+from sar_codec.errors import UserError
+from sar_codec.training.resuming import check_can_go_on, differences, lay_over
 
 SAVED = {
     "data": {"_target_": "raster", "root": "scenes", "vmin": -30.0},
@@ -82,3 +86,18 @@ def test_differences_name_both_values() -> None:
         "trainer.epochs: 30 now, 20 in the checkpoint",
         "trainer.more: 1 now, nothing in the checkpoint",
     ]
+
+
+def test_a_setting_that_is_newer_than_the_checkpoint_changes_nothing_where_it_is_the_default() -> (
+    None
+):
+    model: dict[str, Any] = {"_target_": "sar_codec.models.hyperprior.Hyperprior", "width": 64}
+    state: Any = SimpleNamespace(config={"model": model, "seed": 0}, batch=0)
+    new: dict[str, Any] = {"model": model | {"refinement_width": 0}, "seed": 0, "train_only": None}
+    check_can_go_on("run", state, new)
+    for other in (
+        new | {"model": model | {"refinement_width": 8}},
+        new | {"train_only": "synthesis"},
+    ):
+        with pytest.raises(UserError, match="now, nothing in the checkpoint"):
+            check_can_go_on("run", state, other)
