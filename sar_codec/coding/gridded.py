@@ -96,36 +96,35 @@ def on_its_grid(source: Source, stored: list[Stored]) -> GridSource | None:
     grid = grid_of(rows, columns, raster.height, raster.width)
     if grid is None or grid.height * grid.width > raster.height * raster.width:
         return None
-    if len(np.unique(_numbered(grid.places(whole), grid))) > _WORTH * pixels[0].size:
-        return None
     taken = _Taken(grid, pixels, valid)
-    if taken.mistaken(grid).mean() > _MOST_MISTAKEN:
+    if taken.is_taken.sum() > _WORTH * pixels[0].size:
         return None
-    grid = replace(grid, moved=_moved(taken, grid, pixels))
-    return _moved_to(grid, raster, stored, pixels, valid)
+    if taken.mistaken.mean() > _MOST_MISTAKEN:
+        return None
+    grid = replace(grid, moved=_moved(taken, pixels))
+    return _moved_to(_Taken(grid, pixels, valid), raster, stored, pixels, valid)
 
 
 def _moved_to(
-    grid: Grid,
+    taken: "_Taken",
     raster: Description,
     stored: list[Stored],
     pixels: NDArray[Any],
     valid: NDArray[np.bool_],
 ) -> GridSource | None:
     """A raster on a grid, which then tells of pixels that are alone; None if it cannot."""
-    taken = _Taken(grid, pixels, valid)
     own, decibels = (
         np.stack([each.to_decibels(band) for each, band in zip(stored, some, strict=True)])
         for some in (pixels, taken.pixels)
     )
     has_some = np.isfinite(decibels) & taken.valid
-    there = has_some[:, *grid.places(Window(0, 0, raster.height, raster.width))]
-    alone = taken.mistaken(grid)
+    there = has_some[:, *taken.places]
+    alone = taken.mistaken
     # What has no decibels is to come back to the last bit, and nothing is to become so.
     if not (np.isfinite(own) & valid & there)[:, alone].all():
         return None
     told = [np.diff(np.flatnonzero(alone), prepend=0), *told_alone(own[:, alone])]
-    grid = replace(grid, alone=tuple(map(tuple, np.stack(told, 1).tolist())))
+    grid = replace(taken.grid, alone=tuple(map(tuple, np.stack(told, 1).tolist())))
     for band, each in enumerate(stored):
         known = np.where(has_some[band] & taken.is_taken, decibels[band], np.float32(np.nan))
         if np.isfinite(known).any():
@@ -138,31 +137,24 @@ class _Taken:
     """A raster's pixels on a grid, each at its place.
 
     Attributes:
+        grid: which.
+        places: of the raster's pixels on the grid.
         pixels: of the grid, `(bands, H, W)`.
         valid: likewise.
         is_taken: where there are any, `(H, W)`.
+        mistaken: pixels of the raster that are not what is at their places, in any band.
     """
 
     def __init__(self, grid: Grid, pixels: NDArray[Any], valid: NDArray[np.bool_]) -> None:
-        self._of = pixels, valid
-        self._whole = Window(0, 0, *pixels.shape[1:])
-        places = grid.places(self._whole)
+        self.grid = grid
+        self.places = grid.places(Window(0, 0, *pixels.shape[1:]))
         self.is_taken = np.zeros((grid.height, grid.width), np.bool_)
-        self.is_taken[places] = True
+        self.is_taken[self.places] = True
         self.pixels = np.zeros((len(pixels), grid.height, grid.width), pixels.dtype)
         self.valid = np.zeros(self.pixels.shape, np.bool_)
-        self.pixels[:, *places], self.valid[:, *places] = pixels, valid
-
-    def mistaken(self, grid: Grid) -> NDArray[np.bool_]:
-        """Pixels of the raster that are not what is where that grid says, in any band."""
-        pixels, valid = self._of
-        places = grid.places(self._whole)
-        is_other = _bits(self.pixels)[:, *places] != _bits(pixels)
-        return (is_other | (self.valid[:, *places] != valid)).any(0)
-
-
-def _numbered(places: tuple[Places, Places], grid: Grid) -> Places:
-    return places[0] * grid.width + places[1]
+        self.pixels[:, *self.places], self.valid[:, *self.places] = pixels, valid
+        is_other = _bits(self.pixels)[:, *self.places] != _bits(pixels)
+        self.mistaken = (is_other | (self.valid[:, *self.places] != valid)).any(0)
 
 
 def _middle(whole: Window) -> Window:
@@ -181,12 +173,12 @@ def _bits(pixels: NDArray[Any]) -> NDArray[Any]:
     return pixels.view(f"u{pixels.itemsize}")
 
 
-def _moved(taken: _Taken, grid: Grid, pixels: NDArray[Any]) -> tuple[int, ...]:
+def _moved(taken: _Taken, pixels: NDArray[Any]) -> tuple[int, ...]:
     """Of pixels that are not what is at their place, those that may be at one beside it."""
     on_grid, wanted = _bits(taken.pixels), _bits(pixels).reshape(len(pixels), -1)
-    rows, columns = grid.places(Window(0, 0, *pixels.shape[1:]))
+    (rows, columns), grid = taken.places, taken.grid
     moved, last = [], 0
-    for pixel in np.flatnonzero(taken.mistaken(grid)).tolist():
+    for pixel in np.flatnonzero(taken.mistaken).tolist():
         for side, (down, right) in enumerate(BESIDE):
             row, column = int(rows.flat[pixel]) + down, int(columns.flat[pixel]) + right
             if not (0 <= row < grid.height and 0 <= column < grid.width):

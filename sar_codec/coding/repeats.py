@@ -30,6 +30,7 @@ _STANDS_OUT = 12
 # Harmonics of a narrow line are about as strong as the fundamental, which is wanted.
 _ABOUT_AS_STRONG = 0.6
 _REFINEMENTS = 4
+_FEWER = 8  # pixels, of which one tells the mean of all phases
 _CHANCE = 0.3  # at most, of the share of those that repeat, elsewhere
 _NEAR = 0.1  # of a period, to be taken for the line in the first refinement
 _WORTH = 2 * 8 * _PATTERN.size  # bits
@@ -171,21 +172,25 @@ def _phase(repeats: NDArray[np.bool_]) -> tuple[int, ...] | None:
 
 def _refined(coefficients: NDArray[np.float64], repeats: NDArray[np.bool_]) -> NDArray[np.float64]:
     """Fitted to those pixels that are about on the line."""
-    places = np.nonzero(repeats)
-    terms = _terms(*(each.astype(np.float64) for each in places))
-    near = _NEAR
+    terms = _terms(*(each.astype(np.float64) for each in np.nonzero(repeats)))
+    # At most 1, so that squares lose nothing that matters: six equations are solved at once.
+    units = np.maximum(terms.max(1), 1)
+    terms /= units[:, None]
+    coefficients, near = coefficients * units, _NEAR
     for _ in range(_REFINEMENTS):
         phases = coefficients @ terms
-        middle = np.angle(np.exp(2j * np.pi * phases).sum()) / (2 * np.pi)
-        off = (phases - middle + 0.5) % 1 - 0.5
+        middle = np.angle(np.exp(2j * np.pi * phases[::_FEWER]).sum()) / (2 * np.pi)
+        off = phases - middle
+        off -= np.rint(off)
         on_line = np.abs(off) < near
         if on_line.sum() < 10 * len(terms):
             break
-        change = np.linalg.lstsq(terms[:, on_line].T, off[on_line], rcond=None)[0]
+        there, off = terms.compress(on_line, 1), off[on_line]
+        change = np.linalg.lstsq(there @ there.T, there @ off, rcond=None)[0]
         change[0] = 0
         coefficients = coefficients - change
-        near = max(near / 2, 3 * float(np.median(np.abs(off[on_line]))))
-    return coefficients
+        near = max(near / 2, 3 * float(np.median(np.abs(off))))
+    return coefficients / units
 
 
 def _terms(y: NDArray[np.float64], x: NDArray[np.float64]) -> NDArray[np.float64]:
