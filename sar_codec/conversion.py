@@ -6,6 +6,7 @@ import time
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass, replace
+from functools import cache
 from importlib.metadata import version
 from pathlib import Path
 
@@ -279,7 +280,6 @@ def _choose(
     dtype = np.dtype(raster.dtype)
     stored = [Stored(dtype, quantity, raster.nodata, each.scale, each.offset) for each in bands]
     _refuse_impossible(stored)
-    program = f"sar_codec {version('sar_codec')}"
     network = network_of(wanted.model or (BOUNDED if wanted.max_error_db is not None else QUALITY))
     if isinstance(network, Bounded):
         if wanted.max_error_db is None:
@@ -292,7 +292,7 @@ def _choose(
         cells = Cells.of(stored[0], wanted.max_error_db)
         no_shift, tile = (0.0,) * len(bands), _tile_of(raster)
         about = About(
-            quantity, "bounded", None, wanted.max_error_db, network.id, tile, no_shift, program
+            quantity, "bounded", None, wanted.max_error_db, network.id, tile, no_shift, _program()
         )
         return source, BoundedCoder(network.model, cells), about
     if wanted.max_error_db is not None:
@@ -305,7 +305,7 @@ def _choose(
     shifts = shifts_db(source, stored)
     coder = QualityCoder(network, quality, wanted.keeps_power)
     about = About(
-        quantity, "quality", quality, None, network.id, tile, tuple(shifts), program, grid
+        quantity, "quality", quality, None, network.id, tile, tuple(shifts), _program(), grid
     )
     if wanted.target_bpp is not None:
         # Most qualities are told in as many digits as this one.
@@ -319,6 +319,12 @@ def _choose(
         seen = samples(source, stored)
         quality = quality_for(wanted.target_bpp, seen, shifts, coder, overhead, coded, workers)
     return source, replace(coder, quality=quality), replace(about, quality=quality)
+
+
+@cache
+def _program() -> str:
+    """What files say that they were made by."""
+    return f"sar_codec {version('sar_codec')}"
 
 
 def _tile_of(raster: Description) -> tuple[int, int]:

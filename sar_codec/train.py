@@ -55,6 +55,11 @@ def main(cfg: DictConfig) -> float:
         begin_with(model, experiment.weights)
     if experiment.train_only is not None:
         leave_all_but(experiment.train_only, model)
+        if experiment.weights is None:
+            raise UserError(
+                f"train_only={experiment.train_only}: the other parts would stay untrained; give "
+                "weights=FILE to begin with"
+            )
     if not together.is_first:  # the same weights, other draws
         seed_all(experiment.seed + together.rank)
     optimizer = build(experiment.optimizer, "optimizer", params=model.parameters())
@@ -154,7 +159,8 @@ def given_now(config: dict[str, Any]) -> tuple[dict[str, Any], set[str], set[str
         for group in choices
         if group in default and target_of(config, group) != target_of(default, group)
     }
-    base = plain(compose(name, [f"{group}={choices[group]}" for group in switched]))
+    others = [f"{group}={choices[group]}" for group in switched]
+    base = plain(compose(name, others)) if others else default
     return base, {each.key_or_group for each in overrides}, switched
 
 

@@ -277,8 +277,12 @@ def cut_at_random(
     """Sends signals at random instants, going on each time; gives how long each took to act."""
     rng = random.Random(len(numbers))
     times = []
+
+    def begun() -> Forked | Running:
+        return Forked(folder, *in_place(LONG)) if is_forked else Running(folder, *LONG)
+
     for number in numbers:
-        running = Forked(folder, *in_place(LONG)) if is_forked else Running(folder, *LONG)
+        running = begun()
         time.sleep(rng.uniform(0.0, seconds))
         began = time.monotonic()
         running.send(number)
@@ -290,7 +294,7 @@ def cut_at_random(
         kept = folder / "run" / "checkpoints"
         for path in kept.glob("*.pth"):
             checkpoint.load(path)  # none is unreadable
-    assert Running(folder, *LONG).end() == (0, "")
+    assert begun().end() == (0, "")
     assert difference_of_runs(whole, folder / "run") is None
     return times
 

@@ -113,6 +113,12 @@ def test_only_a_part_that_there_is_can_be_trained(part: str, run_program: RunPro
     assert "analysis, synthesis, gains" in said
 
 
+def test_a_part_is_not_trained_where_the_others_never_were(run_program: RunProgram) -> None:
+    code, said = run_program(main, *TINY, "model=hyperprior", "train_only=synthesis")
+    assert code == 1
+    assert "train_only=synthesis: the other parts would stay untrained; give weights=" in said
+
+
 def test_a_codec_of_bounded_error_trains_and_codes_tiles(
     run_program: RunProgram, tmp_path: Path
 ) -> None:

@@ -16,7 +16,6 @@ from sar_codec.coding.grids import (
     LONGEST,
     MOST_PIXELS,
     Grid,
-    Places,
     grid_of,
     told_alone,
 )
