@@ -8,7 +8,7 @@ from typing import Any, TypeVar, cast
 
 import numba
 
-FOLDERS = "coding", "entropy"  # that have compiled loops, and all that these call
+FOLDERS = "coding", "entropy", "models"  # that have compiled loops, and all that these call
 Loop = TypeVar("Loop", bound=Callable[..., Any])
 
 

@@ -15,7 +15,6 @@ _UNITS = 16.0  # of what enters: speckle is around 1
 # Weights are kept a quarter as large as they are. Adam moves each by about the learning rate, at
 # which what few pixels' networks are made of would learn little beside that of whole blocks.
 _LARGER = 4.0
-_PLACES_AT_ONCE = 2**13  # stay in the cache
 
 
 class Refinement(nn.Module):
@@ -64,39 +63,19 @@ class Refinement(nn.Module):
         return x + functional.pixel_shuffle(errors, _BLOCK)
 
     def _refined_one(self, x: Tensor, enter_bias: Tensor, inside_bias: Tensor) -> Tensor:
-        """The same of one image, `(1, H, W)`, in half the time: some rows at once."""
+        """The same of one image, `(1, H, W)`, in a fifth of the time."""
+        from sar_codec.models.refinement_kernel import refined  # compiles; training does without
+
         enter, inside, leave = (each.flatten(1) for each in (self.enter, self.inside, self.leave))
         enter = _LARGER * _UNITS * enter
-        # Of pixels as they are, not less 1/2.
-        enter_bias = enter_bias[:, :, 0] - enter.sum(1, keepdim=True) / 2
-        enter = torch.cat([enter, enter_bias], 1)
-        inside = torch.cat([_LARGER * inside, inside_bias[:, :, 0]], 1)
-        leave = _LARGER / _UNITS * leave
-        height, width = (side // _BLOCK for side in x.shape[1:])
-        most = min(max(_PLACES_AT_ONCE // width, 1), height)
-        memory = x.new_ones(enter.shape[1] + inside.shape[1], most * width)
-        refined = torch.empty_like(x)
-        for row in range(0, height, most):
-            rows = min(most, height - row)
-            above, below = min(row, 1), min(height - row - rows, 1)
-            near = x[:, _BLOCK * (row - above) : _BLOCK * (row + rows + below)]
-            blocks = functional.pixel_unshuffle(near, _BLOCK)
-            known = functional.pad(blocks, (1, 1, 1 - above, 1 - below), "replicate")
-            around, told = memory[:, : rows * width].split([enter.shape[1], inside.shape[1]])
-            places = around[:-1].unflatten(0, (_BLOCK**2, _SIDE, _SIDE)).unflatten(3, (rows, width))
-            for down in range(_SIDE):
-                for right in range(_SIDE):
-                    places[:, down, right] = known[:, down : down + rows, right : right + width]
-            torch.mm(enter, around, out=told[:-1]).clamp_min_(0)
-            errors = torch.mm(leave, torch.mm(inside, told).clamp_min_(0))
-            before, after = (
-                each[0, _BLOCK * row : _BLOCK * (row + rows)]
-                .view(rows, _BLOCK, width, _BLOCK)
-                .permute(1, 3, 0, 2)
-                for each in (x, refined)
-            )
-            torch.add(before, errors.view(before.shape), out=after)
-        return refined
+        enter_bias = enter_bias.flatten() - enter.sum(1) / 2  # of pixels as they are, not less 1/2
+        inside, inside_bias, leave = (
+            _LARGER * inside,
+            inside_bias.flatten(),
+            leave * _LARGER / _UNITS,
+        )
+        of_all = x[0], enter, enter_bias, inside, inside_bias, leave
+        return torch.from_numpy(refined(*(each.numpy() for each in of_all)))[None]
 
 
 def _edged(blocks: Tensor) -> Tensor:
