@@ -4,7 +4,6 @@ Nothing that lies between an image and what it becomes leaves the processor's fi
 stay in its registers until they are whole.
 """
 
-from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -24,8 +23,8 @@ _VECTORS = 3  # so many times as many places, and
 _ROWS = 4  # so many rows are summed at once: with these, sums need 12 registers
 _AT_ONCE = 192  # places in a row, a multiple of what is summed at once
 _BLOCK, _SIDE = 2, 3  # pixels to a side of a place, and places to a side that tell of one
-_FLOAT, _INDEX = ir.FloatType(), ir.IntType(64)
-_VECTOR = ir.VectorType(_FLOAT, _LANES)
+_INDEX = ir.IntType(64)
+_VECTOR, _MASK = (ir.VectorType(kind, _LANES) for kind in (ir.FloatType(), ir.IntType(32)))
 
 
 def refined(
@@ -79,8 +78,8 @@ def _refined(
     around = np.empty(known.shape[0] * _SIDE, np.int64)
     for row in range(known.shape[0]):
         for right in range(_SIDE):
-            around[_SIDE * row + right] = known.strides[0] * row + known.strides[1] * right
-    channels = first.strides[0] * np.arange(enter_bias.size)
+            around[_SIDE * row + right] = known.shape[1] * row + right
+    channels = _AT_ONCE * np.arange(enter_bias.size)
     for row in range(height):
         for left in range(0, width, _AT_ONCE):
             count = min(_AT_ONCE, width - left)
@@ -93,9 +92,9 @@ def _refined(
                     for place in range(count):
                         to[place + 1] = pixels[_BLOCK * (left + place) + right]
                     to[count + 1] = pixels[_BLOCK * min(left + count, width - 1) + right]
-            _sum(known, around, enter, enter_bias, zero, first, count)
-            _sum(first, channels, inside, inside_bias, zero, second, count)
-            _sum(second, channels, leave, nothing, np.float32(-np.inf), errors, count)
+            _sum(known, around, enter, enter_bias, first, zero, count)
+            _sum(first, channels, inside, inside_bias, second, zero, count)
+            _sum(second, channels, leave, nothing, errors, np.float32(-np.inf), count)
             for pixel in range(_BLOCK * _BLOCK):
                 down, right = _BLOCK * row + pixel // _BLOCK, _BLOCK * left + pixel % _BLOCK
                 was, becomes, error = x[down], out[down], errors[pixel]
@@ -111,93 +110,91 @@ def _sum(
     offsets: NDArray[np.int64],
     weights: Values,
     biases: Values,
-    least: np.float32,
     out: Values,
+    least: np.float32,
     count: int,
 ) -> None:
-    """Rows of weighed sums of what is so many bytes from each place of the source, or the least.
+    """Rows of weighed sums of what is so many numbers from each place of a source, or the least.
 
     Args:
         source: in rows, of which those of `_AT_ONCE` places may all be read.
-        offsets: in bytes.
-        weights: of these, `(rows / 4, offsets, 4)`.
+        offsets: from a place of its first row.
+        weights: of what is there, `(rows / 4, offsets, 4)`.
         biases: `(rows,)`.
-        least: value.
         out: `(rows, _AT_ONCE)`; beyond the count of places, some get any values.
+        least: value.
         count: of places.
     """
     for block in range(weights.shape[0]):
         for place in range(0, count, _LANES * _VECTORS):
-            _sum_block(
-                source.ctypes.data + source.itemsize * place,
-                offsets.ctypes.data,
-                offsets.size,
-                weights.ctypes.data + weights.strides[0] * block,
-                biases.ctypes.data + biases.itemsize * _ROWS * block,
-                least,
-                out.ctypes.data + out.strides[0] * _ROWS * block + out.itemsize * place,
-                out.strides[0],
-            )
+            _sum_block(source, offsets, weights, biases, out, least, block, place)  # type: ignore[call-arg]  # Numba gives the first
 
 
-def _typed(
+@intrinsic
+def _sum_block(
     _: Any,
     source: Any,
     offsets: Any,
-    count: Any,
     weights: Any,
     biases: Any,
-    least: Any,
     out: Any,
-    stride: Any,
-) -> tuple[Any, Callable[..., Any]]:
-    """All are whole numbers, most of them addresses, but for one."""
-    return types.void(source, offsets, count, weights, biases, least, out, stride), _build
+    least: Any,
+    block: Any,
+    place: Any,
+) -> Any:
+    """Of four rows, from a place on, as many sums as vectors hold; of contiguous arrays."""
 
+    def generated(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+        given, known, weighed, biased, summed = (
+            context.make_array(kind)(context, builder, value)
+            for kind, value in zip(signature.args[:5], arguments[:5], strict=True)
+        )
+        least, block, place = arguments[5:]
+        count = cgutils.unpack_tuple(builder, weighed.shape)[1]
+        across = cgutils.unpack_tuple(builder, summed.shape)[1]
 
-def _build(context: Any, builder: Any, _: Any, arguments: Any) -> Any:
-    """The instructions of what `_sum` repeats: for four rows, at three vectors' places."""
-    source, offsets, count, weights, biases, least, out, stride = arguments
+        def plus(index: Any, more: int) -> Any:
+            return builder.add(index, _INDEX(more))
 
-    def at(address: Any, offset: Any, kind: Any) -> Any:
-        offset = _INDEX(offset) if isinstance(offset, int) else offset
-        return builder.inttoptr(builder.add(address, offset), kind.as_pointer())
+        def vector(array: Any, index: Any) -> Any:
+            return builder.bitcast(builder.gep(array.data, [index]), _VECTOR.as_pointer())
 
-    def everywhere(value: Any) -> Any:
-        one = builder.insert_element(_VECTOR(ir.Undefined), value, _INDEX(0))
-        return builder.shuffle_vector(one, one, ir.VectorType(ir.IntType(32), _LANES)([0] * _LANES))
+        def everywhere(value: Any) -> Any:
+            one = builder.insert_element(_VECTOR(ir.Undefined), value, _INDEX(0))
+            return builder.shuffle_vector(one, one, _MASK([0] * _LANES))
 
-    def weight(address: Any, row: int) -> Any:
-        return everywhere(builder.load(at(address, 4 * row, _FLOAT), align=4))
+        def number(array: Any, index: Any) -> Any:
+            return builder.load(builder.gep(array.data, [index]))
 
-    multiply_add = cgutils.get_or_insert_function(
-        builder.module, ir.FunctionType(_VECTOR, [_VECTOR] * 3), f"llvm.fmuladd.v{_LANES}f32"
-    )
-    sums = [[cgutils.alloca_once(builder, _VECTOR) for _ in range(_VECTORS)] for _ in range(_ROWS)]
-    for row, parts in enumerate(sums):
-        for part in parts:
-            builder.store(weight(biases, row), part)
-    with cgutils.for_range(builder, count) as loop:
-        offset = builder.load(at(offsets, builder.mul(loop.index, _INDEX(8)), _INDEX))
-        values = [
-            builder.load(
-                at(source, builder.add(offset, _INDEX(4 * _LANES * part)), _VECTOR), align=4
-            )
-            for part in range(_VECTORS)
-        ]
-        of_rows = builder.add(weights, builder.mul(loop.index, _INDEX(4 * _ROWS)))
+        multiply_add = cgutils.get_or_insert_function(
+            builder.module, ir.FunctionType(_VECTOR, [_VECTOR] * 3), f"llvm.fmuladd.v{_LANES}f32"
+        )
+        first = builder.mul(block, _INDEX(_ROWS))
+        sums = []
+        for row in range(_ROWS):
+            bias = everywhere(number(biased, plus(first, row)))
+            sums.append([cgutils.alloca_once_value(builder, bias) for _ in range(_VECTORS)])
+        with cgutils.for_range(builder, count) as loop:
+            at = builder.add(place, number(known, loop.index))
+            values = [
+                builder.load(vector(given, plus(at, _LANES * part)), align=4)
+                for part in range(_VECTORS)
+            ]
+            column = builder.add(builder.mul(block, count), loop.index)
+            weight = builder.mul(column, _INDEX(_ROWS))
+            for row, parts in enumerate(sums):
+                times = everywhere(number(weighed, plus(weight, row)))
+                for value, part in zip(values, parts, strict=True):
+                    total = builder.call(multiply_add, [value, times, builder.load(part)])
+                    builder.store(total, part)
+        floor = everywhere(least)
         for row, parts in enumerate(sums):
-            times = weight(of_rows, row)
-            for value, part in zip(values, parts, strict=True):
-                builder.store(builder.call(multiply_add, [value, times, builder.load(part)]), part)
-    floor = everywhere(least)
-    for row, parts in enumerate(sums):
-        to = builder.add(out, builder.mul(stride, _INDEX(row)))
-        for number, part in enumerate(parts):
-            total = builder.load(part)
-            total = builder.select(builder.fcmp_ordered(">", total, floor), total, floor)
-            builder.store(total, at(to, 4 * _LANES * number, _VECTOR), align=4)
-    return context.get_dummy_value()
+            to = builder.add(builder.mul(plus(first, row), across), place)
+            for part, total in enumerate(map(builder.load, parts)):
+                is_more = builder.fcmp_ordered(">", total, floor)
+                held = builder.select(is_more, total, floor)
+                builder.store(held, vector(summed, plus(to, _LANES * part)), align=4)
+        return context.get_dummy_value()
 
-
-_sum_block: Any = intrinsic(_typed)
+    given = source, offsets, weights, biases, out, least, block, place
+    return types.void(*given), generated
