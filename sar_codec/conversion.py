@@ -292,7 +292,7 @@ def _choose(
         cells = Cells.of(stored[0], wanted.max_error_db)
         no_shift, tile = (0.0,) * len(bands), _tile_of(raster)
         about = About(
-            quantity, "bounded", None, wanted.max_error_db, network.id, tile, no_shift, _program()
+            quantity, "bounded", None, wanted.max_error_db, network.id, tile, no_shift, _made_by()
         )
         return source, BoundedCoder(network.model, cells), about
     if wanted.max_error_db is not None:
@@ -305,7 +305,7 @@ def _choose(
     shifts = shifts_db(source, stored)
     coder = QualityCoder(network, quality, wanted.keeps_power)
     about = About(
-        quantity, "quality", quality, None, network.id, tile, tuple(shifts), _program(), grid
+        quantity, "quality", quality, None, network.id, tile, tuple(shifts), _made_by(), grid
     )
     if wanted.target_bpp is not None:
         # Most qualities are told in as many digits as this one.
@@ -322,7 +322,7 @@ def _choose(
 
 
 @cache
-def _program() -> str:
+def _made_by() -> str:
     """What files say that they were made by."""
     return f"sar_codec {version('sar_codec')}"
 

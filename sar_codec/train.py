@@ -55,7 +55,7 @@ def main(cfg: DictConfig) -> float:
         begin_with(model, experiment.weights)
     if experiment.train_only is not None:
         leave_all_but(experiment.train_only, model)
-        if experiment.weights is None:
+        if experiment.weights is None and resume is None:
             raise UserError(
                 f"train_only={experiment.train_only}: the other parts would stay untrained; give "
                 "weights=FILE to begin with"

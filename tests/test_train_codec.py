@@ -94,6 +94,7 @@ def test_a_refinement_may_be_new_or_left_out_and_be_all_that_is_trained(
     changed = {name for name in after if name not in before or (after[name] != before[name]).any()}
     assert changed == {name for name in after if name.startswith("synthesis.refinement.")}
     assert after["synthesis.refinement.leave"].any()
+    assert run_program(main, "resume=second", "trainer.epochs=2", "hydra.run.dir=on")[0] == 0
     again = *refined, f"weights={second}"
     assert run_program(main, *again, "hydra.run.dir=third")[0] == 0
     assert "is new" not in (tmp_path / "third" / "training.log").read_text()

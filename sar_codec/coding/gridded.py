@@ -100,8 +100,8 @@ def on_its_grid(source: Source, stored: list[Stored]) -> GridSource | None:
         return None
     if taken.mistaken.mean() > _MOST_MISTAKEN:
         return None
-    grid = replace(grid, moved=_moved(taken, pixels))
-    return _moved_to(_Taken(grid, pixels, valid), raster, stored, pixels, valid)
+    taken = _Taken(replace(grid, moved=_moved(taken, pixels)), pixels, valid)
+    return _moved_to(taken, raster, stored, pixels, valid)
 
 
 def _moved_to(

@@ -30,7 +30,7 @@ _STANDS_OUT = 12
 # Harmonics of a narrow line are about as strong as the fundamental, which is wanted.
 _ABOUT_AS_STRONG = 0.6
 _REFINEMENTS = 4
-_FEWER = 8  # pixels, of which one tells the mean of all phases
+_ENOUGH = 4096  # pixels, to tell the mean of all phases
 _CHANCE = 0.3  # at most, of the share of those that repeat, elsewhere
 _NEAR = 0.1  # of a period, to be taken for the line in the first refinement
 _WORTH = 2 * 8 * _PATTERN.size  # bits
@@ -174,12 +174,14 @@ def _refined(coefficients: NDArray[np.float64], repeats: NDArray[np.bool_]) -> N
     """Fitted to those pixels that are about on the line."""
     terms = _terms(*(each.astype(np.float64) for each in np.nonzero(repeats)))
     # At most 1, so that squares lose nothing that matters: six equations are solved at once.
-    units = np.maximum(terms.max(1), 1)
-    terms /= units[:, None]
-    coefficients, near = coefficients * units, _NEAR
+    units = _terms(*(np.array([float(side)]) for side in repeats.shape))
+    terms /= units
+    coefficients, near = coefficients * units[:, 0], _NEAR
     for _ in range(_REFINEMENTS):
         phases = coefficients @ terms
-        middle = np.angle(np.exp(2j * np.pi * phases[::_FEWER]).sum()) / (2 * np.pi)
+        middle = np.angle(np.exp(2j * np.pi * phases[:: max(phases.size // _ENOUGH, 1)]).sum()) / (
+            2 * np.pi
+        )
         off = phases - middle
         off -= np.rint(off)
         on_line = np.abs(off) < near
@@ -190,7 +192,7 @@ def _refined(coefficients: NDArray[np.float64], repeats: NDArray[np.bool_]) -> N
         change[0] = 0
         coefficients = coefficients - change
         near = max(near / 2, 3 * float(np.median(np.abs(off))))
-    return coefficients / units
+    return coefficients / units[:, 0]
 
 
 def _terms(y: NDArray[np.float64], x: NDArray[np.float64]) -> NDArray[np.float64]:

@@ -62,7 +62,7 @@ class Hyperprior(Codec):
 
     1,016,512 parameters by default. 5,407 multiply-adds a pixel: 2,184 for encoding alone, 727 on
     integers for both, 2,496 for decoding alone. What is decoded may be refined at full resolution,
-    see `models.refinement`: with 32 channels for another 2,816 parameters and 592 multiply-adds.
+    see `models.refinement`: with 32 channels for another 2,816 parameters and 576 multiply-adds.
 
     Ballé et al. 2018, https://arxiv.org/abs/1802.01436; Minnen et al. 2018,
     https://arxiv.org/abs/1809.02736; checkerboard: He et al. 2021,

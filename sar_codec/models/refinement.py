@@ -50,7 +50,7 @@ class Refinement(nn.Module):
             _LARGER * between_levels(self.inside_levels, level),
         )
         with torch.autocast(x.device.type, enabled=False):
-            if torch.is_grad_enabled() or x.device.type != "cpu":
+            if not _has_kernel(x):
                 return self._refined(x, *biases)
             of_each = zip(x, *biases, strict=True)
             return torch.stack([self._refined_one(*each) for each in of_each])
@@ -64,7 +64,7 @@ class Refinement(nn.Module):
 
     def _refined_one(self, x: Tensor, enter_bias: Tensor, inside_bias: Tensor) -> Tensor:
         """The same of one image, `(1, H, W)`, in a fifth of the time."""
-        from sar_codec.models.refinement_kernel import refined  # compiles; training does without
+        from sar_codec.models.refinement_kernel import refined  # which takes long to import
 
         enter, inside, leave = (each.flatten(1) for each in (self.enter, self.inside, self.leave))
         enter = _LARGER * _UNITS * enter
@@ -76,6 +76,11 @@ class Refinement(nn.Module):
         )
         of_all = x[0], enter, enter_bias, inside, inside_bias, leave
         return torch.from_numpy(refined(*(each.numpy() for each in of_all)))[None]
+
+
+def _has_kernel(x: Tensor) -> bool:
+    is_recorded = torch.is_grad_enabled() or torch.compiler.is_compiling()
+    return not is_recorded and x.device.type == "cpu" and x.dtype == torch.float32
 
 
 def _edged(blocks: Tensor) -> Tensor:

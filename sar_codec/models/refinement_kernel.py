@@ -17,11 +17,10 @@ from numpy.typing import NDArray
 from sar_codec.entropy.compiled import compiled
 
 Values = NDArray[np.float32]
-# Of a vector: other code is compiled for other processors, and kept apart.
-_LANES = 16 if get_host_cpu_features().get("avx512f") else 8
+_LANES = 16 if get_host_cpu_features().get("avx512f") else 8  # numbers of a vector
 _VECTORS = 3  # so many times as many places, and
 _ROWS = 4  # so many rows are summed at once: with these, sums need 12 registers
-_AT_ONCE = 192  # places in a row, a multiple of what is summed at once
+_AT_ONCE = 4 * _LANES * _VECTORS  # places in a row: a multiple of what is summed at once
 _BLOCK, _SIDE = 2, 3  # pixels to a side of a place, and places to a side that tell of one
 _INDEX = ir.IntType(64)
 _VECTOR, _MASK = (ir.VectorType(kind, _LANES) for kind in (ir.FloatType(), ir.IntType(32)))
@@ -44,18 +43,35 @@ def refined(
         inside: `(width, width)`.
         inside_bias: `(width,)`.
         leave: `(4, width)`.
+
+    Raises:
+        ValueError: a side is odd.
     """
+    if any(side % _BLOCK for side in x.shape):
+        raise ValueError(f"an image of {x.shape}: its sides are to be even")
     more = -len(enter) % _ROWS
-    inside, leave = (np.pad(each, ((0, 0), (0, more))) for each in (inside, leave))
-    biases = (np.pad(each, (0, more)) for each in (enter_bias, inside_bias))
-    of_enter, of_inside, of_leave = (_by_rows(each) for each in (enter, inside, leave))
-    return _refined(np.ascontiguousarray(x), of_enter, of_inside, of_leave, *biases)
+    enter, enter_bias, inside_bias = (
+        _filled(each, more) for each in (enter, enter_bias, inside_bias)
+    )
+    inside, leave = _filled(_filled(inside, more).T, more).T, _filled(leave.T, more).T
+    return _refined(
+        np.ascontiguousarray(x),
+        _by_rows(enter),
+        _by_rows(inside),
+        _by_rows(leave),
+        enter_bias,
+        inside_bias,
+    )
+
+
+def _filled(values: Values, more: int) -> Values:
+    """With so many rows of 0."""
+    return np.concatenate([values, np.zeros((more, *values.shape[1:]), np.float32)])
 
 
 def _by_rows(weights: Values) -> Values:
-    """A matrix, filled up with rows of 0, as sums take it: `(out / 4, in, 4)`."""
-    filled = np.pad(weights, ((0, -len(weights) % _ROWS), (0, 0)))
-    rows = filled.reshape(-1, _ROWS, filled.shape[1])
+    """A matrix as sums take it: `(out / 4, in, 4)`."""
+    rows = weights.reshape(-1, _ROWS, weights.shape[1])
     return np.ascontiguousarray(rows.transpose(0, 2, 1))
 
 
@@ -145,13 +161,13 @@ def _sum_block(
     """Of four rows, from a place on, as many sums as vectors hold; of contiguous arrays."""
 
     def generated(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
-        given, known, weighed, biased, summed = (
+        source, offsets, weights, biases, out = (
             context.make_array(kind)(context, builder, value)
             for kind, value in zip(signature.args[:5], arguments[:5], strict=True)
         )
         least, block, place = arguments[5:]
-        count = cgutils.unpack_tuple(builder, weighed.shape)[1]
-        across = cgutils.unpack_tuple(builder, summed.shape)[1]
+        count = cgutils.unpack_tuple(builder, weights.shape)[1]
+        across = cgutils.unpack_tuple(builder, out.shape)[1]
 
         def plus(index: Any, more: int) -> Any:
             return builder.add(index, _INDEX(more))
@@ -172,18 +188,18 @@ def _sum_block(
         first = builder.mul(block, _INDEX(_ROWS))
         sums = []
         for row in range(_ROWS):
-            bias = everywhere(number(biased, plus(first, row)))
+            bias = everywhere(number(biases, plus(first, row)))
             sums.append([cgutils.alloca_once_value(builder, bias) for _ in range(_VECTORS)])
         with cgutils.for_range(builder, count) as loop:
-            at = builder.add(place, number(known, loop.index))
+            at = builder.add(place, number(offsets, loop.index))
             values = [
-                builder.load(vector(given, plus(at, _LANES * part)), align=4)
+                builder.load(vector(source, plus(at, _LANES * part)), align=4)
                 for part in range(_VECTORS)
             ]
             column = builder.add(builder.mul(block, count), loop.index)
-            weight = builder.mul(column, _INDEX(_ROWS))
+            of_rows = builder.mul(column, _INDEX(_ROWS))
             for row, parts in enumerate(sums):
-                times = everywhere(number(weighed, plus(weight, row)))
+                times = everywhere(number(weights, plus(of_rows, row)))
                 for value, part in zip(values, parts, strict=True):
                     total = builder.call(multiply_add, [value, times, builder.load(part)])
                     builder.store(total, part)
@@ -191,10 +207,9 @@ def _sum_block(
         for row, parts in enumerate(sums):
             to = builder.add(builder.mul(plus(first, row), across), place)
             for part, total in enumerate(map(builder.load, parts)):
-                is_more = builder.fcmp_ordered(">", total, floor)
-                held = builder.select(is_more, total, floor)
-                builder.store(held, vector(summed, plus(to, _LANES * part)), align=4)
+                is_less = builder.fcmp_ordered("<", total, floor)  # what is no number stays so
+                held = builder.select(is_less, floor, total)
+                builder.store(held, vector(out, plus(to, _LANES * part)), align=4)
         return context.get_dummy_value()
 
-    given = source, offsets, weights, biases, out, least, block, place
-    return types.void(*given), generated
+    return types.void(source, offsets, weights, biases, out, least, block, place), generated

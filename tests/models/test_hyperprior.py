@@ -131,7 +131,7 @@ def test_what_each_side_costs_is_what_the_docstring_says(monkeypatch: pytest.Mon
 
 def test_what_a_refinement_costs_is_what_the_docstring_says() -> None:
     refinement = Refinement(32, LEVELS)
-    with FlopCounterMode(display=False) as counter, torch.no_grad():
+    with FlopCounterMode(display=False) as counter:  # of convolutions, as gradients are wanted
         refinement(torch.rand(1, 1, 256, 256), torch.zeros(1))
     parameters = sum(each.numel() for each in refinement.parameters())
     multiply_adds = round(counter.get_total_flops() / 2 / 256**2)

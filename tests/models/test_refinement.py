@@ -20,7 +20,7 @@ def test_it_begins_as_the_identity() -> None:
     assert torch.equal(Refinement(6, 8)(x, torch.tensor([0.0, 7.0])), x)
 
 
-@pytest.mark.parametrize("shape", [(2, 2), (150, 514), (6, 40_000)])
+@pytest.mark.parametrize("shape", [(2, 2), (150, 514), (4, 192), (4, 384), (4, 386), (6, 40_000)])
 def test_an_image_is_refined_the_same_with_and_without_gradients(
     shape: tuple[int, int], refinement: Refinement
 ) -> None:
