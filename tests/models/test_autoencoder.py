@@ -1,8 +1,9 @@
 import pytest
 import torch
+from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
 
-from sar_codec.models.autoencoder import BLOCK, SARAutoencoder, low_frequencies
+from sar_codec.models.autoencoder import BLOCK, ResidualBlock, SARAutoencoder, low_frequencies
 
 
 def test_the_shapes_of_the_contract() -> None:
@@ -68,3 +69,14 @@ def test_size_and_cost_are_what_the_docstring_says(
     if parameters:
         assert sum(each.numel() for each in model.parameters()) == parameters
         assert f"{parameters:,}" in (SARAutoencoder.__doc__ or "")
+
+
+def test_blocks_do_the_same_with_and_without_gradients() -> None:
+    torch.manual_seed(0)
+    block, x = ResidualBlock(8), torch.randn(2, 8, 5, 6)
+    nn.init.normal_(block.layers[2].weight)
+    before = x.clone()
+    with torch.no_grad():
+        found = block(x)
+    torch.testing.assert_close(found, block(x).detach())
+    assert torch.equal(x, before) and (found - x).abs().mean() > 0.1
