@@ -1,4 +1,4 @@
-"""What `Refinement` computes, in two fifths of the time that products of matrices take.
+"""What `Refinement` computes, in less than half the time that products of matrices take.
 
 Nothing that lies between an image and what it becomes leaves the processor's first cache, and sums
 stay in its registers until they are whole.
