@@ -179,9 +179,8 @@ def _refined(coefficients: NDArray[np.float64], repeats: NDArray[np.bool_]) -> N
     coefficients, near = coefficients * units[:, 0], _NEAR
     for _ in range(_REFINEMENTS):
         phases = coefficients @ terms
-        middle = np.angle(np.exp(2j * np.pi * phases[:: max(phases.size // _ENOUGH, 1)]).sum()) / (
-            2 * np.pi
-        )
+        some = phases[:: max(phases.size // _ENOUGH, 1)]
+        middle = np.angle(np.exp(2j * np.pi * some).sum()) / (2 * np.pi)
         off = phases - middle
         off -= np.rint(off)
         on_line = np.abs(off) < near

@@ -63,7 +63,7 @@ class Refinement(nn.Module):
         return x + functional.pixel_shuffle(errors, _BLOCK)
 
     def _refined_one(self, x: Tensor, enter_bias: Tensor, inside_bias: Tensor) -> Tensor:
-        """The same of one image, `(1, H, W)`, in a fifth of the time."""
+        """The same of one image, `(1, H, W)`, in less time."""
         from sar_codec.models.refinement_kernel import refined  # which takes long to import
 
         enter, inside, leave = (each.flatten(1) for each in (self.enter, self.inside, self.leave))
