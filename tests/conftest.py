@@ -1,5 +1,6 @@
 """What tests of several folders need."""
 
+import gc
 import logging
 import os
 import signal
@@ -19,12 +20,29 @@ if TYPE_CHECKING:
 os.environ["OMP_NUM_THREADS"] = "1"
 # Processes that are started begin sooner where the package's modules need not be compiled anew.
 os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
-if signal.getsignal(signal.SIGINT) == signal.SIG_IGN:  # in the background of a script
-    signal.signal(signal.SIGINT, signal.default_int_handler)
+for number, usual in (
+    (signal.SIGINT, signal.default_int_handler),  # ignored in the background of a script
+    (signal.SIGHUP, signal.SIG_DFL),  # ignored below nohup
+):
+    if signal.getsignal(number) == signal.SIG_IGN:
+        signal.signal(number, usual)
 
 # Of one file after the other, these begin first: at the end, one process would run alone.
 LONGEST = ("test_resume.py", "test_sweep.py", "test_trust.py", "test_train.py", "test_torchrun.py")
+gc.disable()  # until all is collected: no search would find much
 SHARED_DATA = Path(__file__).resolve().parents[2] / "shared" / "data"
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_auto_num_workers() -> int:
+    """One more than there are cores: many tests wait for processes that they started."""
+    return len(os.sched_getaffinity(0)) + 1
+
+
+def pytest_collection_finish() -> None:
+    """What is imported by now stays: no search for garbage need go through it again."""
+    gc.enable()
+    gc.freeze()
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
@@ -80,6 +98,8 @@ def run_program(
     Gives its exit code and what it said on stderr.
     """
     monkeypatch.chdir(tmp_path)
+    # Which composes all of a config once more, to look for a `hydra.mode` that no test gives.
+    monkeypatch.setattr("hydra._internal.hydra.Hydra.get_mode", lambda *_, **__: None)
 
     def run(main: Callable[[], None], *arguments: str) -> tuple[int, str]:
         monkeypatch.setattr(sys, "argv", ["program", *arguments])

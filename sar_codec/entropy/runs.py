@@ -123,7 +123,8 @@ def put(
 @compiled
 def _longer(shares: Shares, used: int) -> Shares:
     longer = np.empty(2 * len(shares), np.uint32)
-    longer[:used] = shares[:used]
+    for place in range(used):  # what assigns slices takes Numba three seconds to compile
+        longer[place] = shares[place]
     return longer
 
 

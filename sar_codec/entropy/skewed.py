@@ -68,18 +68,19 @@ class SkewedTables(IntegerTables):
             ]
         )
         first, number = torch.empty(SCALES, PLACES, dtype=torch.int64), 0
+        skews = skew_of(torch.arange(SKEWS, dtype=torch.float64))
         for scale, (reach, count) in enumerate(zip(reaches, counts, strict=True)):
             edges = torch.arange(-reach, reach + 2, dtype=torch.float64) - 0.5
-            for place in range(count):
-                together = PLACES // count
-                first[scale, place * together : (place + 1) * together] = number
-                # The middle of the places that are taken together.
-                mean = ((place + 0.5) * together - 0.5) / PLACES - 0.5
-                for skew in range(SKEWS):
-                    ends = (edges - mean) / scales[scale]
-                    shape = torch.full_like(ends, skew_of(skew))[1:]
-                    self.fill(number, -reach, _probability(ends[:-1], ends[1:], shape))
-                    number += 1
+            together = PLACES // count
+            # The middle of the places that are taken together.
+            place = torch.arange(count, dtype=torch.float64)
+            means = ((place + 0.5) * together - 0.5) / PLACES - 0.5
+            ends = ((edges - means[:, None]) / scales[scale])[:, None]  # (places, 1, edges)
+            probability = _probability(ends[..., :-1], ends[..., 1:], skews[:, None])
+            self.fill(number, -reach, probability.flatten(0, 1))
+            tables = number + SKEWS * torch.arange(count)
+            first[scale] = tables.repeat_interleave(together)
+            number += SKEWS * count
         self.register_buffer("first", first.flatten(), persistent=False)
 
     def number(self, scale: Tensor, place: Tensor, skew: Tensor) -> Tensor:
@@ -87,7 +88,7 @@ class SkewedTables(IntegerTables):
         return self.first[scale * PLACES + place] + skew
 
 
-def skew_of(index: int) -> float:
+def skew_of(index: Tensor) -> Tensor:
     """Skew of an index, 0 in the middle."""
     return (index - (SKEWS - 1) // 2) * SKEW_STEP
 

@@ -44,17 +44,20 @@ class IntegerTables(nn.Module):
         """The frequencies of one table."""
         return self.frequencies[self.ends[number] : self.ends[number + 1]]
 
-    def fill(self, number: int, lowest: int, probabilities: Tensor) -> None:
-        """Makes a table.
+    def fill(self, number: int, lowest: int | Tensor, probabilities: Tensor) -> None:
+        """Makes tables of one length, that follow each other.
 
         Args:
-            number: which.
-            lowest: the first symbol of its interval.
-            probabilities: of the symbols of its interval, float64; the rest is the escape's.
+            number: the first of them.
+            lowest: the first symbol of their intervals, one for all or `(n,)`.
+            probabilities: of the symbols of their intervals, `(n, N)` or, of one table, `(N,)`,
+                float64; the rest is the escape's.
         """
-        escape = (1 - probabilities.sum()).clamp_min(0)
-        self.table(number).copy_(frequencies(torch.cat([escape[None], probabilities])))
-        self.lowest[number] = lowest
+        escape = (1 - probabilities.sum(-1, keepdim=True)).clamp_min(0)
+        made = frequencies(torch.cat([escape, probabilities], -1))
+        begin = self.ends[number]
+        self.frequencies[begin : begin + made.numel()] = made.flatten()
+        self.lowest[number : number + made[..., 0].numel()] = lowest
 
     def entries(self, symbols: Tensor, tables: Tensor) -> Tensor:
         """Where in its table each symbol is: int64 of the same shape, `ESCAPE` if nowhere."""
@@ -105,11 +108,11 @@ def escape_class(excess: Tensor) -> Tensor:
 
 
 def frequencies(probabilities: Tensor) -> Tensor:
-    """Positive integers that sum to 2^24, in proportion to `(N,)` probabilities: int32.
+    """Positive integers that sum to 2^24, in proportion to `(..., N)` probabilities: int32.
 
     None is 0, so that whatever comes can be coded.
     """
-    share = probabilities.double() / probabilities.double().sum()
-    rounded = (share * (_TOTAL - len(share))).floor().long() + 1
-    rounded[share.argmax()] += _TOTAL - rounded.sum()
-    return rounded.int()
+    share = probabilities.double() / probabilities.double().sum(-1, keepdim=True)
+    rounded = (share * (_TOTAL - share.shape[-1])).floor().long() + 1
+    missing = _TOTAL - rounded.sum(-1, keepdim=True)
+    return rounded.scatter_add_(-1, share.argmax(-1, keepdim=True), missing).int()

@@ -21,7 +21,7 @@ from sar_codec.models.interlaced import Interlaced
 @pytest.fixture(scope="module")
 def model() -> Interlaced:
     torch.manual_seed(0)
-    return Interlaced().eval()
+    return Interlaced().eval().requires_grad_(False)  # as those of files are
 
 
 def speckle(height: int, width: int, looks: float = 4.4, seed: int = 0) -> NDArray[np.float64]:

@@ -65,17 +65,15 @@ class Original:
         return pixels, damage
 
 
-@pytest.fixture(params=KINDS)
+@pytest.fixture(scope="module", params=KINDS)
 def original(
-    request: pytest.FixtureRequest,
-    tiny_weights: Weights,
-    memory_folder: Path,
-    monkeypatch: pytest.MonkeyPatch,
+    request: pytest.FixtureRequest, tiny_weights: Weights, memory_folder_of_module: Path
 ) -> Original:
     is_gridded = request.param == "gridded"
-    monkeypatch.setattr(conversion, "_TILE", 128 if is_gridded else 64)
     model = tiny_weights["factorized" if is_gridded else request.param]
-    found = Original(memory_folder, model, request.param)
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setattr(conversion, "_TILE", 128 if is_gridded else 64)
+        found = Original(memory_folder_of_module, model, request.param)
     assert ("grid" in found.header["about"]) == is_gridded
     return found
 

@@ -36,7 +36,7 @@ def test_kernels_come_back_as_they_were_put(kind: Kind) -> None:
 @pytest.fixture(scope="module")
 def model() -> Interlaced:
     torch.manual_seed(0)
-    return Interlaced(width=8).eval()
+    return Interlaced(width=8).eval().requires_grad_(False)  # as those of files are
 
 
 def predictions_of_all(image: Tensor, model: Interlaced) -> Iterator[tuple[Pass, Predictions]]:

@@ -18,14 +18,15 @@ from sar_codec.entropy.tables import (
         torch.tensor([1.0, 0.0, 0.0, 1e-30]),
         torch.rand(1000, generator=torch.Generator().manual_seed(0)) ** 8,
         torch.ones(2**16),
+        torch.rand(3, 100, generator=torch.Generator().manual_seed(0)) ** 8,
     ],
 )
 def test_frequencies_are_positive_sum_up_and_are_in_proportion(probabilities: torch.Tensor) -> None:
     found = frequencies(probabilities)
-    assert found.sum() == 2**PRECISION
+    assert (found.sum(-1) == 2**PRECISION).all()
     assert found.min() >= 1
-    share = probabilities.double() / probabilities.double().sum()
-    assert (found - share * 2**PRECISION).abs().max() <= len(found)
+    share = probabilities.double() / probabilities.double().sum(-1, keepdim=True)
+    assert (found - share * 2**PRECISION).abs().max() <= found.shape[-1]
 
 
 @pytest.fixture
@@ -35,6 +36,16 @@ def tables() -> IntegerTables:
     tables.fill(0, -2, torch.tensor([0.1, 0.2, 0.4, 0.2, 0.05], dtype=torch.float64))
     tables.fill(1, 5, torch.tensor([0.25, 0.5, 0.125], dtype=torch.float64))
     return tables
+
+
+def test_tables_of_one_length_may_be_made_together(tables: IntegerTables) -> None:
+    together, alone = (IntegerTables([6, 4, 4, 4]) for _ in range(2))
+    made = torch.rand(3, 3, generator=torch.Generator().manual_seed(0), dtype=torch.float64) / 4
+    together.fill(1, torch.tensor([-1, 0, 7]), made)
+    for number, lowest in enumerate((-1, 0, 7)):
+        alone.fill(1 + number, lowest, made[number])
+    assert torch.equal(together.frequencies, alone.frequencies)
+    assert together.lowest.tolist() == alone.lowest.tolist() == [0, -1, 0, 7]
 
 
 def test_each_symbol_of_an_interval_has_its_entry_and_others_are_escapes(

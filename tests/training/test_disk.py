@@ -118,18 +118,27 @@ def check_what_is_left(run: Path, log: str) -> None:
         EventAccumulator(str(path)).Reload()
 
 
+@pytest.fixture(scope="module")
+def begun(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The folder of a run of two epochs."""
+    folder = tmp_path_factory.mktemp("begun")
+    trainer_for(folder).train(2)
+    return folder
+
+
 @pytest.mark.parametrize("code", CODES, ids=errno.errorcode.get)
 @pytest.mark.parametrize("place", PLACES)
 def test_a_run_ends_with_one_line_wherever_the_disk_fails(
     place: str,
     code: int,
+    begun: Path,
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
     caplog: pytest.LogCaptureFixture,
     capsys: pytest.CaptureFixture[str],
 ) -> None:
     caplog.set_level("INFO")
-    trainer_for(tmp_path).train(2)
+    shutil.copytree(begun, tmp_path, dirs_exist_ok=True)
     latest = tmp_path / "checkpoints" / "latest.pth"
     with monkeypatch.context() as patched:
         trainer = trainer_for(tmp_path)
@@ -146,7 +155,7 @@ def test_a_run_ends_with_one_line_wherever_the_disk_fails(
         assert re.search(rf"device, {needed}[0-9,]+ (bytes )?free\)", message)
     assert "Epoch 3/4: " not in caplog.text
     assert "Traceback" not in capsys.readouterr().err
-    check_what_is_left(tmp_path, caplog.text)
+    check_what_is_left(tmp_path, f"Epoch 2/2: saved latest.pth\n{caplog.text}")
     assert checkpoint.load(latest).epoch == 2
     resumed = trainer_for(tmp_path)
     resumed.load_checkpoint(latest)
