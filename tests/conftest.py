@@ -28,7 +28,10 @@ for number, usual in (
         signal.signal(number, usual)
 
 # Of one file after the other, these begin first: at the end, one process would run alone.
-LONGEST = ("test_resume.py", "test_sweep.py", "test_trust.py", "test_train.py", "test_torchrun.py")
+LONGEST = (
+    "test_damaged_images.py",  # first, as it compiles loops that many others then find compiled
+    *("test_resume.py", "test_sweep.py", "test_trust.py", "test_train.py", "test_torchrun.py"),
+)
 gc.disable()  # until all is collected: no search would find much
 SHARED_DATA = Path(__file__).resolve().parents[2] / "shared" / "data"
 
