@@ -69,7 +69,7 @@ class Restless(nn.Module):
 def trainer_for(run_dir: Path, **settings: Any) -> Trainer:
     """A trainer of a run that shuffles, augments, drops out, has plateaus and stops early.
 
-    Its best epoch is the 10th, its learning rate is cut after the 13th and it stops after the 14th.
+    Its best epoch is the 3rd, its learning rate is cut after the 6th and it stops after the 7th.
     """
     torch.manual_seed(0)
     random.seed(0)
@@ -77,7 +77,7 @@ def trainer_for(run_dir: Path, **settings: Any) -> Trainer:
     workers = settings.pop("num_workers", 0)
     model = settings.pop("model", Restless)()
     loss_fn = settings.pop("loss_fn", CombinedLoss)()
-    learning_rate = settings.pop("learning_rate", 0.1)
+    learning_rate = settings.pop("learning_rate", 0.55)
     data = synthetic(
         scenes=8,
         size=48,
