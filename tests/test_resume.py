@@ -12,7 +12,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from forked_training import Forked
+from forked_training import Forked, training
 from omegaconf import OmegaConf
 
 from sar_codec.train import main
@@ -220,18 +220,19 @@ class Running:
 
 
 def test_a_second_process_is_kept_from_a_folder_in_use(tmp_path: Path) -> None:
-    first = Running(tmp_path, "trainer.epochs=5000", "trainer.early_stopping_patience=5000")
-    first.wait_until_it_trains()
+    endless = ("trainer.epochs=5000", "trainer.early_stopping_patience=5000")
+    first, log = training(tmp_path, *in_place(endless)), tmp_path / "run" / "training.log"
+    while first.code is None and not (log.exists() and "Device: " in log.read_text()):
+        time.sleep(0.01)
     hydra_config = (tmp_path / "run" / ".hydra" / "config.yaml").read_bytes()
-    second = Running(tmp_path, "seed=9")
-    code, said = second.end()
+    code, said = training(tmp_path, *in_place(("seed=9",))).end()
     assert code == 1
-    assert f"process {first.process.pid} on " in said
+    assert f"process {first.pid} on " in said
     assert "Traceback" not in said
     assert (tmp_path / "run" / ".hydra" / "config.yaml").read_bytes() == hydra_config
-    first.process.send_signal(signal.SIGTERM)
+    first.send(signal.SIGTERM)
     assert first.end()[0] == 143
-    assert (tmp_path / "run" / "training.log").read_text().count("Config:") == 1
+    assert log.read_text().count("Config:") == 1
 
 
 @pytest.mark.parametrize(
@@ -279,7 +280,7 @@ def cut_at_random(
     times = []
 
     def begun() -> Forked | Running:
-        return Forked(folder, *in_place(LONG)) if is_forked else Running(folder, *LONG)
+        return training(folder, *in_place(LONG)) if is_forked else Running(folder, *LONG)
 
     for number in numbers:
         running = begun()
@@ -310,7 +311,7 @@ LONG = (
 def whole(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A run of 60 epochs, a few seconds, that was never cut."""
     folder = tmp_path_factory.mktemp("whole")
-    assert Forked(folder, *in_place(LONG)).end() == (0, "")
+    assert training(folder, *in_place(LONG)).end() == (0, "")
     return folder / "run"
 
 

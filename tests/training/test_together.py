@@ -3,8 +3,7 @@
 import io
 import json
 import os
-import subprocess
-import sys
+import socket
 from pathlib import Path
 from signal import SIGUSR2
 from typing import Any
@@ -12,6 +11,7 @@ from typing import Any
 import pytest
 import together
 import torch
+from forked_training import Forked
 from PIL import Image
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 from torchvision.transforms.functional import pil_to_tensor
@@ -27,15 +27,13 @@ def two(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Results]:
     """The folder and the results of all scenarios by two processes."""
     folder = tmp_path_factory.mktemp("two")
     together.half(folder / "alone" / "half")
-    command = [sys.executable, "-m", "torch.distributed.run", "--nproc_per_node=2"]
-    done = subprocess.run(
-        [*command, together.__file__, str(folder)],
-        capture_output=True,
-        text=True,
-        timeout=200,
-        check=False,
-    )
-    assert done.returncode == 0, done.stderr[-3000:]
+    with socket.socket() as free:
+        free.bind(("localhost", 0))
+        port = free.getsockname()[1]
+    both = [Forked(folder, together.one_of_two, rank, port, folder) for rank in range(2)]
+    for each in both:
+        code, said = each.end()
+        assert code == 0, said[-3000:]
     return folder, json.loads((folder / "results.json").read_text())
 
 

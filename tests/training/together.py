@@ -1,13 +1,9 @@
-"""What two processes do for test_together.py, started by torchrun; and one alone, to compare with.
-
-`torchrun --nproc_per_node=2 together.py FOLDER` leaves results.json in the folder.
-"""
+"""What two processes do for test_together.py; and one alone, to compare with."""
 
 import hashlib
 import json
 import os
 import signal
-import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
@@ -195,13 +191,12 @@ SCENARIOS = (
 )
 
 
-def main(folder: Path) -> None:
+def one_of_two(rank: int, port: int, folder: Path) -> None:
+    """Does all of it, with another process; leaves results.json in the folder."""
+    group = {"RANK": rank, "WORLD_SIZE": 2, "MASTER_ADDR": "localhost", "MASTER_PORT": port}
+    os.environ.update({name: str(value) for name, value in group.items()})
     processes.join()
     results = {each.__name__: each(folder / each.__name__) for each in SCENARIOS}
     if processes.is_first():
         (folder / "results.json").write_text(json.dumps(results))
     processes.leave()
-
-
-if __name__ == "__main__":
-    main(Path(sys.argv[1]))
