@@ -7,6 +7,7 @@ import shlex
 import signal
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -15,6 +16,7 @@ from typing import Any
 import pytest
 import torch
 import yaml
+from forked_training import Forked, train
 from hydra import compose, initialize_config_dir
 from hydra.core.hydra_config import HydraConfig
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
@@ -41,7 +43,7 @@ SWEEP = ("-m", *TINY, "hydra.sweep.dir=sweep")
 
 # What python runs before anything else: jobs of some seeds come to an end of their own.
 FAULTS = '''
-import os, signal, sys, threading, time
+import os, signal, sys
 
 def out_of_memory():
     bytearray(1 << 46)
@@ -66,16 +68,8 @@ class Fault:
             for argument in sys.argv:
                 FAULTS.get(argument, lambda: None)()
 
-def die_after_an_epoch(folder):
-    while not os.path.exists(folder + "/checkpoints/latest.pth"):
-        time.sleep(0.002)
-    os.kill(os.getpid(), signal.SIGKILL)
-
 if "hydra.job.num=0" not in sys.orig_argv or "KEEP_FIRST" not in os.environ:
     sys.meta_path.insert(0, Fault())
-(folder,) = [each[14:] for each in sys.orig_argv if each.startswith("hydra.run.dir=")] or [None]
-if "seed=8" in sys.orig_argv and folder and "CUT" in os.environ:
-    threading.Thread(target=die_after_an_epoch, args=[folder], daemon=True).start()
 '''
 
 
@@ -85,7 +79,6 @@ def faults(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "faults").mkdir()
     (tmp_path / "faults" / "sitecustomize.py").write_text(FAULTS)
     monkeypatch.setenv("PYTHONPATH", str(tmp_path / "faults"))
-    monkeypatch.setenv("CUT", "1")
 
 
 def table(sweep: Path) -> list[dict[str, str]]:
@@ -176,10 +169,38 @@ def test_jobs_that_die_are_told_of(run_program: RunProgram, tmp_path: Path) -> N
         assert trace in log or job == 4  # killed by SIGSEGV: its trace is of C
 
 
-@pytest.mark.usefixtures("faults")
+class ForkedJob:
+    """`subprocess.Popen` of a job that imports nothing, and may be killed."""
+
+    def __init__(self, command: list[str], cwd: str) -> None:
+        assert command[:3] == [sys.executable, "-m", "sar_codec.train"]
+        self._forked = Forked(Path(cwd), killed_job, *command[3:])
+        self.send_signal = self._forked.send
+
+    def wait(self) -> int:
+        return self._forked.end()[0]
+
+
+def killed_job(*arguments: str) -> None:
+    """A training that seed 5 kills at once, and seed 8, the first time, after an epoch."""
+    if "seed=5" in arguments:
+        os.kill(os.getpid(), signal.SIGKILL)
+    if "seed=8" in arguments and "resume=auto" not in arguments:
+        (folder,) = [each[14:] for each in arguments if each.startswith("hydra.run.dir=")]
+        threading.Thread(target=die_after_an_epoch, args=[Path(folder)], daemon=True).start()
+    train(*arguments)
+
+
+def die_after_an_epoch(run: Path) -> None:
+    while not (run / "checkpoints" / "latest.pth").exists():
+        time.sleep(0.002)
+    os.kill(os.getpid(), signal.SIGKILL)
+
+
 def test_the_others_run_and_a_second_time_go_on(
     run_program: RunProgram, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setattr(subprocess, "Popen", ForkedJob)
     killed = "killed by SIGKILL, perhaps for want of memory"
     command = [*SWEEP, "seed=0,5,8"]  # that of 8 is killed after an epoch
     code, message = run_program(main, *command)
@@ -192,7 +213,6 @@ def test_the_others_run_and_a_second_time_go_on(
     kept = (sweep / "0" / "checkpoints" / "latest.pth").stat()
     log = (sweep / "0" / "training.log").read_bytes()
 
-    monkeypatch.delenv("CUT")
     code, message = run_program(main, *command)
     assert code == 1
     assert "1 of 3 jobs did not finish: 1: " in message
