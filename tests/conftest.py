@@ -5,7 +5,7 @@ import logging
 import os
 import signal
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -20,38 +20,35 @@ if TYPE_CHECKING:
 os.environ["OMP_NUM_THREADS"] = "1"
 # Processes that are started begin sooner where the package's modules need not be compiled anew.
 os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
-for number, usual in (
-    (signal.SIGINT, signal.default_int_handler),  # ignored in the background of a script
-    (signal.SIGHUP, signal.SIG_DFL),  # ignored below nohup
-):
-    if signal.getsignal(number) == signal.SIG_IGN:
-        signal.signal(number, usual)
+if signal.getsignal(signal.SIGINT) == signal.SIG_IGN:  # in the background of a script
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
-# Of one file after the other, these begin first: at the end, one process would run alone.
-LONGEST = (
-    "test_damaged_images.py",  # first, as it compiles loops that many others then find compiled
-    *("test_resume.py", "test_sweep.py", "test_trust.py", "test_train.py", "test_torchrun.py"),
+# Files that begin first: one compiles loops that many others then find compiled, and those that
+# take longest would run alone at the end.
+FIRST = (
+    *("test_damaged_images.py", "test_resume.py", "test_sweep.py", "test_trust.py"),
+    *("test_train.py", "test_torchrun.py"),
 )
-gc.disable()  # until all is collected: no search would find much
+gc.disable()  # until tests are collected: there is nothing to find
 SHARED_DATA = Path(__file__).resolve().parents[2] / "shared" / "data"
 
 
-@pytest.hookimpl(optionalhook=True)
-def pytest_xdist_auto_num_workers() -> int:
+@pytest.hookimpl(wrapper=True, optionalhook=True)
+def pytest_xdist_auto_num_workers() -> Generator[None, int, int]:
     """One more than there are cores: many tests wait for processes that they started."""
-    return len(os.sched_getaffinity(0)) + 1
+    return (yield) + ("PYTEST_XDIST_AUTO_NUM_WORKERS" not in os.environ)
 
 
 def pytest_collection_finish() -> None:
     """What is imported by now stays: no search for garbage need go through it again."""
-    gc.enable()
     gc.freeze()
+    gc.enable()
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     import torch
 
-    items.sort(key=lambda item: item.path.name not in LONGEST)
+    items.sort(key=lambda item: [*FIRST, item.path.name].index(item.path.name))
     if not torch.cuda.is_available():
         for item in items:
             if item.get_closest_marker("gpu"):

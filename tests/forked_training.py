@@ -1,14 +1,19 @@
 """Processes that are forked from one which has imported all that training needs."""
 
+import atexit
 import itertools
 import multiprocessing
 import os
 import signal
 import sys
+import threading
+import time
 from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
+
+import pytest
 
 from sar_codec.train import main
 
@@ -20,7 +25,10 @@ _numbers = itertools.count()
 
 
 class Forked:
-    """A function in a process of its own, which is in a folder and leads a group."""
+    """A function in a process of its own, which is in a folder and leads a group.
+
+    Its environment is that of the first one, in a process that tests.
+    """
 
     def __init__(self, folder: Path, function: Callable[..., object], *arguments: Any) -> None:
         self._said = folder / f"said{next(_numbers)}.txt"
@@ -28,6 +36,7 @@ class Forked:
             target=_run, args=(folder, self._said, function, arguments)
         )
         self._process.start()
+        atexit.register(self.send, signal.SIGKILL)  # else python would wait for it
 
     @property
     def pid(self) -> int:
@@ -40,14 +49,22 @@ class Forked:
         return self._process.exitcode
 
     def send(self, number: int) -> None:
-        with suppress(ProcessLookupError):  # it has ended
-            os.kill(self.pid, number)
+        if self.code is None:  # else its number may be another's by now
+            with suppress(ProcessLookupError):  # it has just ended
+                os.kill(self.pid, number)
 
     def end(self) -> tuple[int, str]:
         """Its exit code, and what it said on stderr."""
         self._process.join(300)
-        assert self.code is not None, "still running after five minutes"
-        return self.code, self._said.read_text() if self._said.exists() else ""
+        if self.code is None:
+            self.send(signal.SIGKILL)
+            pytest.fail(f"still running after five minutes: {self.said}")
+        return self.code, self.said
+
+    @property
+    def said(self) -> str:
+        """On stderr, until now."""
+        return self._said.read_text() if self._said.exists() else ""
 
 
 def training(folder: Path, *arguments: str) -> Forked:
@@ -59,6 +76,22 @@ def train(*arguments: str) -> None:
     """As `python -m sar_codec.train` does, in this process."""
     sys.argv = ["train", *arguments]
     main()
+
+
+def train_killed(*arguments: str) -> None:
+    """The same, killed with seed 5, at once, and with seed 8, the first time, after an epoch."""
+    if "seed=5" in arguments:
+        os.kill(os.getpid(), signal.SIGKILL)
+    if "seed=8" in arguments and "resume=auto" not in arguments:
+        (folder,) = [each[14:] for each in arguments if each.startswith("hydra.run.dir=")]
+        threading.Thread(target=_die_after_an_epoch, args=[Path(folder)], daemon=True).start()
+    train(*arguments)
+
+
+def _die_after_an_epoch(run: Path) -> None:
+    while not (run / "checkpoints" / "latest.pth").exists():
+        time.sleep(0.002)
+    os.kill(os.getpid(), signal.SIGKILL)
 
 
 def _run(

@@ -371,6 +371,8 @@ def test_a_bar_on_a_terminal_knows_its_end_and_leaves_no_trace(
 def test_a_signal_leaves_nothing_behind(
     tool: Tool, number: signal.Signals, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    if signal.getsignal(number) == signal.SIG_IGN:
+        pytest.skip("ignored, as below nohup")
     before, handlers = in_folder(), [signal.getsignal(number)]
     encode, begun = Network.encode, []
 
@@ -464,11 +466,12 @@ def test_headers_that_claim_to_be_huge_are_refused_at_once(tool: Tool) -> None:
             for tile in tiles:
                 writer.add_tile(*tile)
             writer.finish(changed)
-        for _ in range(3):  # a busy machine may be late once
+        for _ in range(3):  # what else the machine does may take its caches from it once
             began = time.process_time()
             line = tool.refuses("decompress", "huge.sarc", "b.tif")
             seconds = time.process_time() - began
             assert "huge.sarc: " in line and "damaged" in line
+            assert seconds < 0.5
             if seconds < 0.05:
                 break
         assert seconds < 0.05

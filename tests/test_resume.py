@@ -224,6 +224,7 @@ def test_a_second_process_is_kept_from_a_folder_in_use(tmp_path: Path) -> None:
     first, log = training(tmp_path, *in_place(endless)), tmp_path / "run" / "training.log"
     while first.code is None and not (log.exists() and "Device: " in log.read_text()):
         time.sleep(0.01)
+    assert first.code is None, first.said
     hydra_config = (tmp_path / "run" / ".hydra" / "config.yaml").read_bytes()
     code, said = training(tmp_path, *in_place(("seed=9",))).end()
     assert code == 1

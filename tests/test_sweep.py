@@ -7,16 +7,16 @@ import shlex
 import signal
 import subprocess
 import sys
-import threading
 import time
 from collections.abc import Callable
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 import torch
 import yaml
-from forked_training import Forked, train
+from forked_training import Forked, train_killed
 from hydra import compose, initialize_config_dir
 from hydra.core.hydra_config import HydraConfig
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
@@ -56,7 +56,6 @@ FAULTS = {
     "seed=2": lambda: sys.exit(0),
     "seed=3": lambda: sys.exit("had enough"),
     "seed=4": out_of_memory,
-    "seed=5": lambda: os.kill(os.getpid(), signal.SIGKILL),
     "seed=6": lambda: os.kill(os.getpid(), signal.SIGSEGV),
     "seed=7": lambda: os._exit(0),
 }
@@ -68,8 +67,7 @@ class Fault:
             for argument in sys.argv:
                 FAULTS.get(argument, lambda: None)()
 
-if "hydra.job.num=0" not in sys.orig_argv or "KEEP_FIRST" not in os.environ:
-    sys.meta_path.insert(0, Fault())
+sys.meta_path.insert(0, Fault())
 '''
 
 
@@ -170,37 +168,21 @@ def test_jobs_that_die_are_told_of(run_program: RunProgram, tmp_path: Path) -> N
 
 
 class ForkedJob:
-    """`subprocess.Popen` of a job that imports nothing, and may be killed."""
+    """`subprocess.Popen` of a job, three seconds sooner, which may be killed."""
 
     def __init__(self, command: list[str], cwd: str) -> None:
         assert command[:3] == [sys.executable, "-m", "sar_codec.train"]
-        self._forked = Forked(Path(cwd), killed_job, *command[3:])
+        self._forked = Forked(Path(cwd), train_killed, *command[3:])
         self.send_signal = self._forked.send
 
     def wait(self) -> int:
         return self._forked.end()[0]
 
 
-def killed_job(*arguments: str) -> None:
-    """A training that seed 5 kills at once, and seed 8, the first time, after an epoch."""
-    if "seed=5" in arguments:
-        os.kill(os.getpid(), signal.SIGKILL)
-    if "seed=8" in arguments and "resume=auto" not in arguments:
-        (folder,) = [each[14:] for each in arguments if each.startswith("hydra.run.dir=")]
-        threading.Thread(target=die_after_an_epoch, args=[Path(folder)], daemon=True).start()
-    train(*arguments)
-
-
-def die_after_an_epoch(run: Path) -> None:
-    while not (run / "checkpoints" / "latest.pth").exists():
-        time.sleep(0.002)
-    os.kill(os.getpid(), signal.SIGKILL)
-
-
 def test_the_others_run_and_a_second_time_go_on(
     run_program: RunProgram, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(subprocess, "Popen", ForkedJob)
+    monkeypatch.setattr("sar_codec.sweep_job.subprocess", SimpleNamespace(Popen=ForkedJob))
     killed = "killed by SIGKILL, perhaps for want of memory"
     command = [*SWEEP, "seed=0,5,8"]  # that of 8 is killed after an epoch
     code, message = run_program(main, *command)

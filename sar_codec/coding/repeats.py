@@ -236,7 +236,6 @@ def _binary_entropy(share: NDArray[np.float64]) -> NDArray[np.float64]:
 def flag_tables() -> IntegerTables:
     """Tables of whether a pixel repeats, 1, or not, 0, numbered by likelihood in 1/256."""
     tables = IntegerTables([3] * 256)
-    for likelihood in range(256):
-        share = max(likelihood, 0.5) / 256
-        tables.fill(likelihood, 0, torch.tensor([1 - share, share], dtype=torch.float64))
+    shares = torch.arange(256, dtype=torch.float64).clamp_min(0.5) / 256
+    tables.fill(0, 0, torch.stack([1 - shares, shares], 1))
     return tables

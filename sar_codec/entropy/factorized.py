@@ -80,7 +80,7 @@ class FactorizedDensity(nn.Module):
         lowest = middle.round() - _SYMBOLS // 2
         edges = lowest + torch.arange(_SYMBOLS + 1, device=lowest.device)[:, None] - 0.5
         probabilities = self.distribution(edges).diff(dim=0)
-        self.made_tables.fill(0, lowest, probabilities.T)
+        self.made_tables.fill(0, lowest.int(), probabilities.T)
         self._is_stale = False
 
     def _mixture(self, dtype: torch.dtype) -> tuple[Tensor, Tensor, Tensor]:

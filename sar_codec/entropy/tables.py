@@ -49,15 +49,15 @@ class IntegerTables(nn.Module):
 
         Args:
             number: the first of them.
-            lowest: the first symbol of their intervals, one for all or `(n,)`.
+            lowest: the first symbol of their intervals, one for all or `(n,)`, of integers.
             probabilities: of the symbols of their intervals, `(n, N)` or, of one table, `(N,)`,
                 float64; the rest is the escape's.
         """
         escape = (1 - probabilities.sum(-1, keepdim=True)).clamp_min(0)
         made = frequencies(torch.cat([escape, probabilities], -1))
-        begin = self.ends[number]
-        self.frequencies[begin : begin + made.numel()] = made.flatten()
-        self.lowest[number : number + made[..., 0].numel()] = lowest
+        behind = number + made[..., 0].numel()
+        self.frequencies[self.ends[number] : self.ends[behind]] = made.flatten()
+        self.lowest[number:behind] = lowest
 
     def entries(self, symbols: Tensor, tables: Tensor) -> Tensor:
         """Where in its table each symbol is: int64 of the same shape, `ESCAPE` if nowhere."""

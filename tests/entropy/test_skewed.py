@@ -23,7 +23,7 @@ def test_scales_go_from_a_sixteenth_to_eight_and_skews_both_ways() -> None:
     scales = scale_of(torch.arange(SCALES))
     assert scales[0] == 1 / 16
     assert scales[-1].item() == pytest.approx(8)
-    skews = skew_of(torch.arange(SKEWS)).tolist()
+    skews = skew_of(torch.arange(SKEWS, dtype=torch.float64)).tolist()
     assert skews == pytest.approx([-0.6, -0.4, -0.2, 0, 0.2, 0.4, 0.6])
 
 
@@ -49,7 +49,7 @@ def test_a_negative_skew_has_its_long_tail_below() -> None:
 def test_tables_cost_what_the_formula_says(place: int, tables: SkewedTables) -> None:
     scale = torch.arange(SCALES)
     mean = place / PLACES - 0.5
-    for index, skew in enumerate(skew_of(torch.arange(SKEWS)).tolist()):
+    for index, skew in enumerate(skew_of(torch.arange(SKEWS, dtype=torch.float64)).tolist()):
         numbers = tables.number(scale, torch.full_like(scale, place), torch.full_like(scale, index))
         offsets = torch.arange(-2, 3)[:, None]
         told = tables.bits(offsets.expand(-1, SCALES), numbers.expand(5, -1))

@@ -38,7 +38,7 @@ def tables() -> IntegerTables:
     return tables
 
 
-def test_tables_of_one_length_may_be_made_together(tables: IntegerTables) -> None:
+def test_tables_of_one_length_may_be_made_together() -> None:
     together, alone = (IntegerTables([6, 4, 4, 4]) for _ in range(2))
     made = torch.rand(3, 3, generator=torch.Generator().manual_seed(0), dtype=torch.float64) / 4
     together.fill(1, torch.tensor([-1, 0, 7]), made)
@@ -46,6 +46,9 @@ def test_tables_of_one_length_may_be_made_together(tables: IntegerTables) -> Non
         alone.fill(1 + number, lowest, made[number])
     assert torch.equal(together.frequencies, alone.frequencies)
     assert together.lowest.tolist() == alone.lowest.tolist() == [0, -1, 0, 7]
+    for wrong in (2, 4):  # entries
+        with pytest.raises(RuntimeError):
+            together.fill(1, 0, made[:, :1].expand(-1, wrong))
 
 
 def test_each_symbol_of_an_interval_has_its_entry_and_others_are_escapes(

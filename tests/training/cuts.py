@@ -69,15 +69,16 @@ class Restless(nn.Module):
 def trainer_for(run_dir: Path, **settings: Any) -> Trainer:
     """A trainer of a run that shuffles, augments, drops out, has plateaus and stops early.
 
-    Its best epoch is the 3rd, its learning rate is cut after the 6th and it stops after the 7th.
+    Its best epoch is the 5th, its learning rate is cut after the 8th and it stops after the 9th;
+    so they are too with a learning rate that is a hundredth more or less.
     """
-    torch.manual_seed(0)
+    torch.manual_seed(5)
     random.seed(0)
     np.random.seed(0)
     workers = settings.pop("num_workers", 0)
     model = settings.pop("model", Restless)()
     loss_fn = settings.pop("loss_fn", CombinedLoss)()
-    learning_rate = settings.pop("learning_rate", 0.55)
+    learning_rate = settings.pop("learning_rate", 0.2)
     data = synthetic(
         scenes=8,
         size=48,

@@ -3,6 +3,7 @@
 import csv
 import errno
 import io
+import logging
 import os
 import re
 import resource
@@ -119,11 +120,15 @@ def check_what_is_left(run: Path, log: str) -> None:
 
 
 @pytest.fixture(scope="module")
-def begun(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The folder of a run of two epochs."""
-    folder = tmp_path_factory.mktemp("begun")
+def begun(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, str]:
+    """The folder of a run of two epochs, and its log."""
+    folder, log = tmp_path_factory.mktemp("begun"), io.StringIO()
+    root, handler = logging.getLogger(), logging.StreamHandler(log)
+    root.addHandler(handler)
+    root.setLevel("INFO")
     trainer_for(folder).train(2)
-    return folder
+    root.removeHandler(handler)
+    return folder, log.getvalue()
 
 
 @pytest.mark.parametrize("code", CODES, ids=errno.errorcode.get)
@@ -131,14 +136,14 @@ def begun(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def test_a_run_ends_with_one_line_wherever_the_disk_fails(
     place: str,
     code: int,
-    begun: Path,
+    begun: tuple[Path, str],
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
     caplog: pytest.LogCaptureFixture,
     capsys: pytest.CaptureFixture[str],
 ) -> None:
     caplog.set_level("INFO")
-    shutil.copytree(begun, tmp_path, dirs_exist_ok=True)
+    shutil.copytree(begun[0], tmp_path, dirs_exist_ok=True)
     latest = tmp_path / "checkpoints" / "latest.pth"
     with monkeypatch.context() as patched:
         trainer = trainer_for(tmp_path)
@@ -155,7 +160,7 @@ def test_a_run_ends_with_one_line_wherever_the_disk_fails(
         assert re.search(rf"device, {needed}[0-9,]+ (bytes )?free\)", message)
     assert "Epoch 3/4: " not in caplog.text
     assert "Traceback" not in capsys.readouterr().err
-    check_what_is_left(tmp_path, f"Epoch 2/2: saved latest.pth\n{caplog.text}")
+    check_what_is_left(tmp_path, begun[1] + caplog.text)
     assert checkpoint.load(latest).epoch == 2
     resumed = trainer_for(tmp_path)
     resumed.load_checkpoint(latest)

@@ -16,15 +16,15 @@ CUTS = {
     "inside the first epoch": [Cut("train", 1, 3)],
     "before the first validation": [Cut("train", 1, BATCHES)],
     "inside the first validation": [Cut("val", 1)],
-    "at the end of an epoch": [Cut("save", 5)],
-    "at the end of the best epoch": [Cut("save", 3)],
-    "inside an epoch": [Cut("train", 6, 4)],
-    "during validation": [Cut("val", 6)],
-    "in the last epoch": [Cut("train", 7, 2)],
-    "during the last validation": [Cut("val", 7, 2)],
-    "after the last epoch": [Cut("save", 7)],
-    "twice": [Cut("train", 2, 2), Cut("val", 6)],
-    "four times in one epoch": [Cut("train", 4, batch) for batch in (1, 2, 5)] + [Cut("val", 4)],
+    "at the end of an epoch": [Cut("save", 7)],
+    "at the end of the best epoch": [Cut("save", 5)],
+    "inside an epoch": [Cut("train", 8, 4)],
+    "during validation": [Cut("val", 8)],
+    "in the last epoch": [Cut("train", 9, 2)],
+    "during the last validation": [Cut("val", 9, 2)],
+    "after the last epoch": [Cut("save", 9)],
+    "twice": [Cut("train", 3, 2), Cut("val", 8)],
+    "four times in one epoch": [Cut("train", 6, batch) for batch in (1, 2, 5)] + [Cut("val", 6)],
 }
 
 
@@ -38,10 +38,10 @@ def whole(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def test_the_uncut_run_has_what_naive_resuming_loses(whole: Path) -> None:
     state = checkpoint.load(whole / "checkpoints" / "latest.pth")
-    assert (state.epoch, state.best_epoch, state.epochs_without_improvement) == (7, 3, 4)
+    assert (state.epoch, state.best_epoch, state.epochs_without_improvement) == (9, 5, 4)
     rates = [row["learning_rate"] for row in state.history]
-    assert rates[5] > rates[6]  # bad epochs counted before a cut in the 6th cause this
-    assert len({row["train_loss"] for row in state.history}) == 7
+    assert rates[7] > rates[8]  # bad epochs counted before a cut in the 8th cause this
+    assert len({row["train_loss"] for row in state.history}) == 9
 
 
 @pytest.mark.parametrize(
@@ -82,7 +82,7 @@ def test_a_cut_run_ends_as_if_it_had_not_been(
 def test_what_has_nothing_to_do_with_the_weights_does_not_change_them(
     settings: dict[str, Any], whole: Path, tmp_path: Path
 ) -> None:
-    cut = Cut("train", 4, 3, signal.SIGTERM)
+    cut = Cut("train", 5, 3, signal.SIGTERM)
     assert in_process(train, tmp_path, cut, **settings) == 1
     assert in_process(train, tmp_path, **settings) == 0
     for name in ("latest.pth", "best.pth"):
@@ -135,9 +135,9 @@ def test_a_checkpoint_has_nothing_that_could_be_left_out(
     entry: str, whole: Path, whole_of_another_loader: Path, tmp_path: Path
 ) -> None:
     settings = {"loader": Shuffling()} if entry == "epoch_random_states" else {}
-    # In the 6th epoch two are counted as bad, by early stopping and by the plateau; in the 7th the
+    # In the 8th epoch two are counted as bad, by early stopping and by the plateau; in the 9th the
     # learning rate is another one than was given.
-    epoch = {"epoch_random_states": 2, "given_learning_rate": 7}.get(entry, 6)
+    epoch = {"epoch_random_states": 2, "given_learning_rate": 9}.get(entry, 8)
     cut = Cut("val", 1) if entry == "gradients" else Cut("train", epoch, 4)
     assert in_process(train, tmp_path, cut, **settings) == -9
     code = in_process(train, tmp_path, forget=entry, **settings)
