@@ -59,7 +59,7 @@ def _compress(given: argparse.Namespace) -> int:
         model=given.model,
         workers=given.threads,
     )
-    with _bar("compress") as progress, _bar("verify") as verifying:
+    with _telling_of_compilation(), _bar("compress") as progress, _bar("verify") as verifying:
         done = compress_file(
             given.input,
             given.output,
@@ -84,7 +84,7 @@ def _decompress(given: argparse.Namespace) -> int:
     from sar_codec.conversion import decompress_file
 
     damage: list[str] = []
-    with _bar("decompress") as progress:
+    with _telling_of_compilation(), _bar("decompress") as progress:
         done = decompress_file(
             given.input,
             given.output,
@@ -116,7 +116,7 @@ def _verify(given: argparse.Namespace) -> int:
 
     check_workers(given.threads)
     damage: list[str] = []
-    with _bar("verify") as progress:
+    with _telling_of_compilation(), _bar("verify") as progress:
         count = decodes(
             given.input,
             progress,
@@ -165,6 +165,19 @@ def _bar(what: str) -> Iterator[Callable[[int, int], None]]:
     finally:
         for bar in bars:
             bar.close()
+
+
+@contextmanager
+def _telling_of_compilation() -> Iterator[None]:
+    """Says on a terminal why nothing happens for a while, the first time."""
+    from sar_codec.entropy.compiled import telling_of_compilation
+
+    def tell() -> None:
+        if sys.stderr.isatty():
+            tqdm.write("compiling the loops of entropy coding, this once", file=sys.stderr)
+
+    with telling_of_compilation(tell):
+        yield
 
 
 @contextmanager

@@ -18,6 +18,7 @@ from typing import Any
 import numpy as np
 import pytest
 import rasterio
+from numba.core import event
 from numpy.typing import NDArray
 
 from sar_codec import conversion
@@ -344,6 +345,26 @@ def test_a_file_that_would_not_decode_never_appears(
 class Terminal(io.StringIO):
     def isatty(self) -> bool:
         return True
+
+
+def test_on_a_terminal_compilation_is_told_once(
+    tool: Tool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    encode = Network.encode
+
+    def compiling(*given: Any) -> Any:
+        with event.trigger_event("numba:compile"):
+            pass
+        return encode(*given)
+
+    monkeypatch.setattr(Network, "encode", compiling)
+    assert "compiling" not in tool(*COMPRESS)[2]
+    screen = Terminal()
+    monkeypatch.setattr(sys, "stderr", screen)
+    with pytest.raises(SystemExit):
+        main([*COMPRESS, "--overwrite", "--model", str(tool.model)])
+    told = [line for line in screen.getvalue().splitlines() if line.endswith("this once")]
+    assert told == ["compiling the loops of entropy coding, this once"]
 
 
 def test_a_bar_on_a_terminal_knows_its_end_and_leaves_no_trace(

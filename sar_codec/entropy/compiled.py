@@ -1,12 +1,14 @@
 """Loops over symbols, compiled."""
 
 import hashlib
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from functools import cache
 from pathlib import Path
 from typing import Any, TypeVar, cast
 
 import numba
+from numba.core import event
 
 FOLDERS = "coding", "entropy", "models"  # that have compiled loops, and all that these call
 Loop = TypeVar("Loop", bound=Callable[..., Any])
@@ -25,6 +27,26 @@ def compiled(loop: Loop) -> Loop:
         return cast(Loop, numba.njit(cache=True, **options)(loop))
     except RuntimeError:  # "no locator available": nowhere to keep it
         return cast(Loop, numba.njit(**options)(loop))
+
+
+@contextmanager
+def telling_of_compilation(tell: Callable[[], None]) -> Iterator[None]:
+    """A context in which `tell` is called once, if loops are compiled that no cache holds."""
+    with event.install_listener("numba:compile", _Teller(tell)):
+        yield
+
+
+class _Teller(event.Listener):
+    def __init__(self, tell: Callable[[], None]) -> None:
+        self._tell: Callable[[], None] | None = tell
+
+    def on_start(self, event: event.Event) -> None:
+        tell, self._tell = self._tell, None
+        if tell:
+            tell()
+
+    def on_end(self, event: event.Event) -> None:
+        pass
 
 
 @cache
