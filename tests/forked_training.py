@@ -79,17 +79,21 @@ def train(*arguments: str) -> None:
 
 
 def train_killed(*arguments: str) -> None:
-    """The same, killed with seed 5, at once, and with seed 8, the first time, after an epoch."""
+    """The same, killed with seed 5 once Hydra has begun, with 8, the first time, after an epoch."""
+    (run,) = [Path(each[14:]) for each in arguments if each.startswith("hydra.run.dir=")]
     if "seed=5" in arguments:
-        os.kill(os.getpid(), signal.SIGKILL)
+        _die_once_there_is(run / ".hydra" / "config.yaml")
     if "seed=8" in arguments and "resume=auto" not in arguments:
-        (folder,) = [each[14:] for each in arguments if each.startswith("hydra.run.dir=")]
-        threading.Thread(target=_die_after_an_epoch, args=[Path(folder)], daemon=True).start()
+        _die_once_there_is(run / "checkpoints" / "latest.pth")
     train(*arguments)
 
 
-def _die_after_an_epoch(run: Path) -> None:
-    while not (run / "checkpoints" / "latest.pth").exists():
+def _die_once_there_is(file: Path) -> None:
+    threading.Thread(target=_wait_and_die, args=[file], daemon=True).start()
+
+
+def _wait_and_die(file: Path) -> None:
+    while not file.exists():
         time.sleep(0.002)
     os.kill(os.getpid(), signal.SIGKILL)
 

@@ -1,16 +1,13 @@
 """The program that tells users whether their own experiment resumes exactly."""
 
 import re
-import signal
 import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
-from types import SimpleNamespace
 
 import pytest
 import torch
-from forked_training import training
 
 from sar_codec.training import checkpoint
 from sar_codec.training.sameness import difference_of_runs, difference_of_states
@@ -29,51 +26,14 @@ SMALL = (
 )
 
 
-class Forking:
-    """`subprocess.Popen` of a training, three seconds sooner."""
-
-    def __init__(self, command: list[str], **pipes: int) -> None:
-        assert command[:3] == [sys.executable, "-m", "sar_codec.train"]
-        assert pipes == {"stdout": subprocess.DEVNULL, "stderr": subprocess.PIPE}
-        self._forked = training(Path.cwd(), *command[3:])
-        self.send_signal = self._forked.send
-
-    @property
-    def returncode(self) -> int | None:
-        return self._forked.code
-
-    def poll(self) -> int | None:
-        return self.returncode
-
-    def kill(self) -> None:
-        self.send_signal(signal.SIGKILL)
-
-    def communicate(self) -> tuple[bytes, bytes]:
-        return b"", self._forked.end()[1].encode()
-
-
-def test_it_cuts_and_finds_the_runs_equal(
-    run_program: RunProgram, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    module = SimpleNamespace(Popen=Forking, DEVNULL=subprocess.DEVNULL, PIPE=subprocess.PIPE)
-    monkeypatch.setattr("sar_codec.verify_resume.subprocess", module)
-    assert run_program(main, *SMALL, 'hydra.run.dir="a, b=c"') == (0, "")
-    check_equal(tmp_path / "a, b=c", (tmp_path / "a, b=c" / "training.log").read_text())
-
-
-@pytest.mark.slow  # the test above by processes that import all they need
-def test_it_does_so_as_it_is_typed(tmp_path: Path) -> None:
+def test_it_cuts_and_finds_the_runs_equal(tmp_path: Path) -> None:
     command = [sys.executable, "-m", "sar_codec.verify_resume", *SMALL, 'hydra.run.dir="a, b=c"']
     ended = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False)
     assert (ended.returncode, ended.stderr) == (0, "")
-    check_equal(tmp_path / "a, b=c", ended.stdout)
-
-
-def check_equal(folder: Path, said: str) -> None:
     for part in ("Trained without a cut in", "Cut 1: SIGTERM", "Cut 2: SIGKILL", "Equal: "):
-        assert part in said
-    assert "watcher" not in said  # TensorBoard's
-    assert difference_of_runs(folder / "whole", folder / "cut") is None
+        assert part in ended.stdout
+    assert "watcher" not in ended.stdout  # TensorBoard's
+    assert difference_of_runs(tmp_path / "a, b=c" / "whole", tmp_path / "a, b=c" / "cut") is None
 
 
 @pytest.mark.slow  # another run of the test above
