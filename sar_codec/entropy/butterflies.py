@@ -9,13 +9,27 @@ from typing import Any
 
 from llvmlite import ir
 from numba import types
+from numba.core import cgutils
 from numba.extending import intrinsic
 
-from sar_codec.entropy.trellis import MASK_OF_NEXT, MASK_OF_QUANTISER, STATE_BITS, sum_of_bits
+from sar_codec.entropy.trellis import (
+    MASK_OF_NEXT,
+    MASK_OF_QUANTISER,
+    QUANTISERS,
+    STATE_BITS,
+    sum_of_bits,
+)
 
 WIDTH = 32  # lanes, of 16 bits each
 STATES = 2**STATE_BITS
+UNIT, MOST = 256.0, 1023.0  # costs are in units of so much of a squared step, and at most so many
+FAR = 2.0  # that 0 is no choice any more; no symbol costs that much more than others
 _LANES, _BITS = ir.VectorType(ir.IntType(16), WIDTH), ir.IntType(WIDTH)
+_FLOATS, _INDICES, _BYTES, _BITS_OF_LANES = (
+    ir.VectorType(kind, WIDTH)
+    for kind in (ir.FloatType(), ir.IntType(32), ir.IntType(8), ir.IntType(1))
+)
+_WORDS_OF_STATES = ir.ArrayType(ir.IntType(32), STATES)
 
 
 @intrinsic
@@ -76,11 +90,181 @@ def lower(_: Any, totals: Any) -> Any:
     return types.void(totals), generated
 
 
-def _rows(context: Any, builder: Any, kind: Any, array: Any, value: Any) -> Callable[[int], Any]:
-    """Pointers to the rows of a contiguous array."""
+@intrinsic
+def weigh(
+    _: Any, step: Any, values: Any, at: Any, reaches: Any, prices: Any, zeros: Any, costs: Any
+) -> Any:
+    """Writes what the nearest symbols of both quantisers cost in a step, even and odd ones.
+
+    Of those that are even, 0 is another choice, whose cost is written where it is less; of which
+    lanes, bits of the quantisers say.
+
+    Args:
+        step: which row of values, places, reaches and zeros.
+        values: less their means, `(L, WIDTH)`, float32.
+        at: where the price of 0 is, of each one's scale, likewise, int32.
+        reaches: how far its prices go to both sides, without what is beyond, likewise.
+        prices: in units of sums, `(QUANTISERS, N)`, float32.
+        zeros: to be written, `(L, WIDTH)`, uint8.
+        costs: likewise, `(2 * QUANTISERS, WIDTH)`, int16.
+    """
+
+    def generated(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+        step = arguments[0]
+        kinds = _FLOATS, _INDICES, _INDICES, ir.FloatType(), _BYTES, _LANES
+        value, place, reach, price, zero_row, cost = (
+            _rows(context, builder, kind, array, given)
+            for kind, array, given in zip(kinds, signature.args[1:], arguments[1:], strict=True)
+        )
+        of_prices = context.make_array(signature.args[4])(context, builder, arguments[4])
+        price_count = cgutils.unpack_tuple(builder, of_prices.shape)[1]
+        values, zero_at = builder.load(value(step), align=4), builder.load(place(step), align=4)
+        beyond = builder.add(builder.load(reach(step), align=4), _INDICES([1] * WIDTH))
+
+        def everywhere(number: float) -> Any:
+            return _FLOATS([number] * WIDTH)
+
+        def least(first: Any, second: Any) -> Any:
+            compare = builder.icmp_signed if first.type == _INDICES else builder.fcmp_ordered
+            return builder.select(compare("<", first, second), first, second)
+
+        def priced(first: Any, squared: Any, indices: Any) -> Any:
+            """Squares and the prices there."""
+            found = _FLOATS(ir.Undefined)
+            for lane in range(WIDTH):
+                index = builder.extract_element(indices, ir.Constant(ir.IntType(32), lane))
+                there = builder.load(builder.gep(first, [builder.zext(index, ir.IntType(64))]))
+                found = builder.insert_element(found, there, ir.Constant(ir.IntType(32), lane))
+            return builder.fadd(builder.fmul(squared, everywhere(UNIT)), found)
+
+        def whole(cost: Any) -> Any:
+            held = least(builder.fadd(cost, everywhere(0.5)), everywhere(MOST))
+            return builder.fptosi(held, _LANES)
+
+        is_below = builder.fcmp_ordered("<", values, everywhere(0.0))
+        size = builder.select(is_below, builder.fsub(everywhere(0.0), values), values)
+        sign = builder.select(is_below, _INDICES([-1] * WIDTH), _INDICES([1] * WIDTH))
+        is_far = builder.fcmp_ordered(">=", size, everywhere(FAR))
+        bits = _BYTES([0] * WIDTH)
+        for quantiser in range(QUANTISERS):
+            first = price(builder.mul(price_count, ir.Constant(ir.IntType(64), quantiser)))
+            # Of the two symbols whose points the value lies between, the one nearer to 0.
+            between = builder.fadd(size, everywhere(0.5 * quantiser))
+            inner = builder.fptosi(between, _INDICES)
+            off = builder.fsub(between, builder.sitofp(inner, _FLOATS))
+            rest = builder.fsub(everywhere(1.0), off)
+            if quantiser:  # the point of 0 is 0 too, not half a step below
+                is_none = builder.icmp_signed("==", inner, _INDICES([0] * WIDTH))
+                off = builder.select(is_none, size, off)
+            outer = builder.add(inner, _INDICES([1] * WIDTH))
+            near, far = (
+                priced(
+                    first,
+                    builder.fmul(away, away),
+                    builder.add(zero_at, builder.mul(sign, least(symbol, beyond))),
+                )
+                for away, symbol in ((off, inner), (rest, outer))
+            )
+            is_odd = builder.trunc(inner, _BITS_OF_LANES)
+            even, odd = builder.select(is_odd, far, near), builder.select(is_odd, near, far)
+            zero = priced(first, builder.fmul(size, size), zero_at)
+            is_less = builder.fcmp_ordered("<", zero, even)
+            is_zero = builder.select(is_far, _BITS_OF_LANES([0] * WIDTH), is_less)
+            even = builder.select(is_zero, zero, even)
+            shifted = builder.shl(builder.zext(is_zero, _BYTES), _BYTES([quantiser] * WIDTH))
+            bits = builder.or_(bits, shifted)
+            builder.store(whole(even), cost(2 * quantiser), align=2)
+            builder.store(whole(odd), cost(2 * quantiser + 1), align=2)
+        builder.store(bits, zero_row(step), align=1)
+        return context.get_dummy_value()
+
+    return types.void(step, values, at, reaches, prices, zeros, costs), generated
+
+
+@intrinsic
+def step_back(
+    _: Any,
+    step: Any,
+    states: Any,
+    seconds: Any,
+    values: Any,
+    zeros: Any,
+    symbols: Any,
+    quantisers: Any,
+) -> Any:
+    """Writes the symbols of a step, and goes on to the states before it.
+
+    Args:
+        step: which row of all but the states.
+        states: after the step, `(1, WIDTH)`, int32; to be those before it.
+        seconds: what `advance` wrote, `(L, STATES)`, uint32.
+        values: less their means, `(L, WIDTH)`, float32.
+        zeros: what `weigh` wrote, likewise, uint8.
+        symbols: to be written, likewise, int32.
+        quantisers: that they are of, likewise.
+    """
+
+    def generated(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+        step = arguments[0]
+        kinds = _INDICES, _WORDS_OF_STATES, _FLOATS, _BYTES, _INDICES, _INDICES
+        state_row, second_row, value, zero_row, symbol_row, quantiser_row = (
+            _rows(context, builder, kind, array, given)
+            for kind, array, given in zip(kinds, signature.args[1:], arguments[1:], strict=True)
+        )
+
+        def everywhere(number: int) -> Any:
+            return _INDICES([number] * WIDTH)
+
+        def sum_of(states: Any, mask: int) -> Any:
+            """`sum_of_bits`."""
+            bits = builder.and_(states, everywhere(mask))
+            for shift in (4, 2, 1):
+                bits = builder.xor(bits, builder.lshr(bits, everywhere(shift)))
+            return builder.and_(bits, everywhere(1))
+
+        reached = builder.load(state_row(0), align=4)
+        words = builder.bitcast(second_row(step), ir.IntType(32).as_pointer())
+        is_second = _INDICES(ir.Undefined)
+        for lane in range(WIDTH):
+            place = ir.Constant(ir.IntType(32), lane)
+            index = builder.zext(builder.extract_element(reached, place), ir.IntType(64))
+            word = builder.load(builder.gep(words, [index]))
+            is_second = builder.insert_element(is_second, word, place)
+        is_second = builder.lshr(is_second, _INDICES(list(range(WIDTH))))
+        is_second = builder.and_(is_second, everywhere(1))
+        twice = builder.and_(builder.shl(reached, everywhere(1)), everywhere(STATES - 1))
+        state = builder.or_(twice, is_second)
+        builder.store(state, state_row(0), align=4)
+        pushed_in = builder.lshr(reached, everywhere(STATE_BITS - 1))
+        parity = builder.xor(sum_of(state, MASK_OF_NEXT), pushed_in)
+        quantiser = sum_of(state, MASK_OF_QUANTISER)
+        builder.store(quantiser, quantiser_row(step), align=4)
+        values = builder.load(value(step), align=4)
+        is_below = builder.fcmp_ordered("<", values, _FLOATS([0.0] * WIDTH))
+        size = builder.select(is_below, builder.fsub(_FLOATS([0.0] * WIDTH), values), values)
+        half = builder.fmul(builder.sitofp(quantiser, _FLOATS), _FLOATS([0.5] * WIDTH))
+        inner = builder.fptosi(builder.fadd(size, half), _INDICES)
+        odd = builder.and_(inner, everywhere(1))
+        symbol = builder.add(inner, builder.xor(odd, parity))
+        zero = builder.zext(builder.load(zero_row(step), align=1), _INDICES)
+        zero = builder.and_(builder.lshr(zero, quantiser), everywhere(1))
+        is_zero = builder.icmp_signed(">", zero, parity)
+        symbol = builder.select(is_zero, everywhere(0), symbol)
+        symbol = builder.select(is_below, builder.sub(everywhere(0), symbol), symbol)
+        builder.store(symbol, symbol_row(step), align=4)
+        return context.get_dummy_value()
+
+    given = step, states, seconds, values, zeros, symbols, quantisers
+    return types.void(*given), generated
+
+
+def _rows(context: Any, builder: Any, kind: Any, array: Any, value: Any) -> Callable[[Any], Any]:
+    """Pointers to the rows of a contiguous array, each of them of a kind."""
     data = context.make_array(array)(context, builder, value).data
     first = builder.bitcast(data, kind.as_pointer())
-    return lambda row: builder.gep(first, [ir.Constant(ir.IntType(64), row)])
+    return lambda row: builder.gep(
+        first, [ir.Constant(ir.IntType(64), row) if isinstance(row, int) else row]
+    )
 
 
 def _loaded(builder: Any, row: Any) -> Any:

@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Iterable, Sequence
+from functools import cache
 from typing import NamedTuple
 
 import torch
@@ -198,10 +199,21 @@ def log_size(x: Tensor) -> Tensor:
     Scales are to be told from sizes, and range over powers of two with the quality. A power and
     what is left of it are exact on every machine, a logarithm is not.
     """
-    unit = FRACTION if _is_exact(x) else 1
+    if x.dtype == torch.int32:
+        return _log_sizes(x.device).index_select(0, x.abs().flatten()).reshape(x.shape)
+    return _log_size(x, 1)
+
+
+@cache
+def _log_sizes(device: torch.device) -> Tensor:
+    """Of all exact activations there are, by their size: int32."""
+    sizes = torch.arange(_LARGEST + 1, dtype=torch.float64, device=device)
+    return _log_size(sizes, FRACTION).floor().int()
+
+
+def _log_size(x: Tensor, unit: int) -> Tensor:
     share, power = torch.frexp((x.abs() + unit) / unit)
-    logarithm = (power + 2 * share - 2) * unit
-    return logarithm.floor().int() if _is_exact(x) else logarithm
+    return (power + 2 * share - 2) * unit
 
 
 def _is_exact(x: Tensor) -> bool:

@@ -3,7 +3,7 @@
 import numpy as np
 from numpy.typing import NDArray
 
-from sar_codec.entropy.butterflies import STATES, WIDTH, advance, lower
+from sar_codec.entropy.butterflies import STATES, UNIT, WIDTH, advance, lower, step_back, weigh
 from sar_codec.entropy.compiled import compiled
 from sar_codec.entropy.integer import FRACTION
 from sar_codec.entropy.range_coder import State
@@ -25,7 +25,7 @@ Floats = NDArray[np.float32]
 Whole = NDArray[np.int32]
 Exact = NDArray[np.float64]
 Sums = NDArray[np.int16]  # of costs
-Work = tuple[Sums, Sums, NDArray[np.uint32], Symbols, NDArray[np.uint8]]
+Work = tuple[Sums, Sums, NDArray[np.uint32], Whole, NDArray[np.uint8]]
 
 _LENGTH = LONG.length
 _QUANTISERS = LONG.quantisers
@@ -34,9 +34,8 @@ _SUMS_OF_NEXT = np.array([sum_of_bits(state, MASK_OF_NEXT) for state in range(ST
 # to cost that. From the best of all states eight steps lead to any other, so sums differ by 2^13 at
 # most, and eight steps later, when the least is subtracted again, none is beyond 2^14. States that
 # cannot be yet begin with that, and are reached after the first eight.
-_UNIT, _MOST = np.float32(256), np.float32(1023)
+_UNIT = np.float32(UNIT)
 _UNREACHED = 2**14
-_FAR = np.float32(2)  # that 0 is no choice any more; no symbol costs that much more than others
 _BRANCHES = 2 * QUANTISERS
 _BIT, _ESCAPE_BITS, _QUIET = np.float32(BIT), np.float32(ESCAPE_BITS), np.float32(QUIET)
 _HALF, _ZERO, _ONE = np.float32(0.5), np.float32(0), np.float32(1)
@@ -112,7 +111,7 @@ def _room() -> Work:
         np.empty((2 * STATES, WIDTH), np.int16),
         np.empty((_BRANCHES, WIDTH), np.int16),
         np.empty((_LENGTH, STATES), np.uint32),
-        np.empty(WIDTH, np.int64),
+        np.empty((1, WIDTH), np.int32),
         np.empty((_LENGTH, WIDTH), np.uint8),
     )
 
@@ -166,75 +165,19 @@ def _search(
         for lane in range(WIDTH):
             totals[state, lane] = _UNREACHED if state else 0
     for step in range(_LENGTH):
-        for quantiser in range(QUANTISERS):
-            _weigh(
-                quantiser,
-                values[step],
-                at[step],
-                reaches[step],
-                prices[quantiser],
-                zeros[step],
-                costs,
-            )
-        advance(totals, following, costs, seconds[step])  # type: ignore[call-arg]  # Numba gives the first
+        weigh(step, values, at, reaches, prices, zeros, costs)  # type: ignore[call-arg]  # Numba gives the first
+        advance(totals, following, costs, seconds[step])
         totals, following = following, totals
         if step % STATE_BITS == STATE_BITS - 1:
             lower(totals)
     for lane in range(WIDTH):
-        ends[lane] = 0
+        best = 0
         for state in range(STATES):
-            if totals[state, lane] < totals[ends[lane], lane]:
-                ends[lane] = state
+            if totals[state, lane] < totals[best, lane]:
+                best = state
+        ends[0, lane] = best
     for step in range(_LENGTH - 1, -1, -1):
-        for lane in range(WIDTH):  # all of them a step back, as each has to wait for memory
-            reached = ends[lane]
-            is_second = (seconds[step, reached] >> np.uint32(lane)) & np.uint32(1)
-            state = 2 * reached % STATES + np.int64(is_second)
-            ends[lane] = state
-            parity = _SUMS_OF_NEXT[state] ^ (reached >> (STATE_BITS - 1))
-            quantiser = quantisers[step, lane] = _QUANTISERS[state]
-            value, size = values[step, lane], 0
-            if parity or not zeros[step, lane] >> quantiser & 1:
-                inner = int(abs(value) + _HALF * quantiser)
-                size = inner + ((inner & 1) ^ parity)
-            symbols[step, lane] = -size if value < 0 else size
-
-
-@compiled
-def _weigh(
-    quantiser: int,
-    values: Floats,
-    at: Whole,
-    reaches: Whole,
-    prices: Floats,
-    zeros: NDArray[np.uint8],
-    costs: Sums,
-) -> None:
-    """Writes what the nearest symbols of a quantiser cost, an even one and an odd one.
-
-    Of those that are even, 0 is another choice, whose cost is written where it is less; of which
-    lanes, the bit of the quantiser says.
-    """
-    for lane in range(WIDTH):
-        size, sign = abs(values[lane]), np.int32(-1 if values[lane] < 0 else 1)
-        zero_at, beyond = at[lane], reaches[lane] + np.int32(1)
-        # Of the two symbols whose points the value lies between, the one nearer to 0.
-        place = size + _HALF * np.float32(quantiser)
-        inner = np.int32(place)
-        off = place - np.float32(inner)
-        rest = _ONE - off
-        if quantiser and inner == 0:  # whose point is 0 too, not half a step below
-            off = size
-        near = off * off * _UNIT + prices[np.uint32(zero_at + sign * min(inner, beyond))]
-        outer = min(inner + np.int32(1), beyond)
-        far = rest * rest * _UNIT + prices[np.uint32(zero_at + sign * outer)]
-        is_odd = (inner & 1) != 0
-        even, odd = far if is_odd else near, near if is_odd else far
-        zero = size * size * _UNIT + prices[np.uint32(zero_at)]
-        is_zero = (zero < even) & (size < _FAR)
-        zeros[lane] = zeros[lane] * (quantiser > 0) | is_zero << quantiser
-        costs[2 * quantiser, lane] = np.int16(min((zero if is_zero else even) + _HALF, _MOST))
-        costs[2 * quantiser + 1, lane] = np.int16(min(odd + _HALF, _MOST))
+        step_back(step, ends, seconds, values, zeros, symbols, quantisers)  # type: ignore[call-arg]  # likewise
 
 
 @compiled

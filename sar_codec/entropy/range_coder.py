@@ -18,7 +18,7 @@ WORD = np.dtype("<u4")
 _WORD_BITS = np.uint64(32)
 _BITS = np.uint64(PRECISION)
 _ALL = np.uint64(2**64 - 1)
-_LOW_WORD = np.uint64(2**32 - 1)
+LOW_WORD = np.uint64(2**32 - 1)
 
 Shares = NDArray[np.uint32]
 State = NDArray[np.uint64]  # of a decoder: distance from the lower end, range, next word's number
@@ -37,7 +37,7 @@ def encode(begins: Shares, widths: Shares) -> NDArray[np.uint32]:
         if moved < lower:
             _carry(words, count)
         lower = moved
-        if span <= _LOW_WORD:
+        if span <= LOW_WORD:
             words[count] = np.uint32(lower >> _WORD_BITS)
             count += 1
             lower <<= _WORD_BITS
@@ -56,7 +56,7 @@ def encode(begins: Shares, widths: Shares) -> NDArray[np.uint32]:
     if end < lower:
         _carry(words, count)
     words[count] = np.uint32(end >> _WORD_BITS)
-    words[count + 1] = np.uint32(end & _LOW_WORD)
+    words[count + 1] = np.uint32(end & LOW_WORD)
     count += 2
     while count > 0 and words[count - 1] == np.uint32(0):
         count -= 1
@@ -93,7 +93,10 @@ def share(state: State) -> np.int64:
 def advance(state: State, words: NDArray[np.uint32], begin: int, width: int) -> None:
     """Goes on behind the interval that comes next."""
     low, span = part(state[1], begin, width)
-    state[0], state[1], state[2] = behind(state[0], low, span, state[2], words)
+    state[0] -= low
+    state[1] = span
+    if span <= LOW_WORD:
+        state[0], state[1], state[2] = with_word(state[0], span, state[2], words)
 
 
 @compiled
@@ -104,22 +107,9 @@ def part(span: np.uint64, begin: int, width: int) -> tuple[np.uint64, np.uint64]
 
 
 @compiled
-def behind(
-    point: np.uint64, low: np.uint64, span: np.uint64, place: np.uint64, words: NDArray[np.uint32]
+def with_word(
+    point: np.uint64, span: np.uint64, place: np.uint64, words: NDArray[np.uint32]
 ) -> tuple[np.uint64, np.uint64, np.uint64]:
-    """The state of a decoder after an interval: see `State`.
-
-    Args:
-        point: distance from the lower end of the range before it.
-        low: that of the interval's.
-        span: its range.
-        place: the next word's number.
-        words: of the stream.
-    """
-    point -= low
-    if span <= _LOW_WORD:
-        word = np.uint64(words[place]) if place < np.uint64(len(words)) else np.uint64(0)
-        point = (point << _WORD_BITS) | word
-        span <<= _WORD_BITS
-        place += np.uint64(1)
-    return point, span, place
+    """The state of a decoder (see `State`) whose range is within a word, with the next one."""
+    word = np.uint64(words[place]) if place < np.uint64(len(words)) else np.uint64(0)
+    return (point << _WORD_BITS) | word, span << _WORD_BITS, place + np.uint64(1)

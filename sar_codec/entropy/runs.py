@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from sar_codec.entropy.compiled import compiled
-from sar_codec.entropy.range_coder import Shares, State, advance, behind, part, share
+from sar_codec.entropy.range_coder import LOW_WORD, Shares, State, advance, part, share, with_word
 from sar_codec.entropy.tables import (
     ESCAPE,
     ESCAPE_CLASSES,
@@ -39,6 +39,9 @@ class Columns(NamedTuple):
         lengths: of each table.
         lowest: symbol of each table's second entry.
         likely: where the entry of symbol 0 is, or the nearest one that there is.
+        likely_begins: of each table's likely entry; and so are the two after it.
+        likely_widths: 0 if it is that of escapes.
+        likely_symbols: its symbol.
     """
 
     begins: Shares
@@ -47,6 +50,9 @@ class Columns(NamedTuple):
     lengths: Symbols
     lowest: Symbols
     likely: Symbols
+    likely_begins: Shares
+    likely_widths: Shares
+    likely_symbols: Symbols
 
     @classmethod
     def of(cls, tables: IntegerTables) -> "Columns":
@@ -64,9 +70,13 @@ class Columns(NamedTuple):
         if widths.min() < 1 or ((begins + widths)[np.array(tables.ends[1:]) - 1] != _TOTAL).any():
             raise UserError("the model's tables of symbols are damaged: get another copy of it")
         lowest = tables.lowest.cpu().numpy().astype(np.int64)
-        likely = starts + np.clip(1 - lowest, 0, lengths - 1)
+        entries = np.clip(1 - lowest, 0, lengths - 1)
+        likely = starts + entries
         shares = begins.astype(np.uint32), widths.astype(np.uint32)
-        return cls(*shares, starts, lengths, lowest, likely)
+        likely_begins, likely_widths = (each[likely] for each in shares)
+        likely_widths[entries == ESCAPE] = 0
+        places = starts, lengths, lowest, likely
+        return cls(*shares, *places, likely_begins, likely_widths, lowest + entries - 1)
 
 
 @compiled
@@ -87,7 +97,7 @@ def put(
     begins = np.empty((length + length // 8 + 4) * count, np.uint32)  # few symbols take four
     widths = np.empty_like(begins)
     ends = np.empty(len(tables.starts) + 1, np.int64)
-    order = np.empty(count, np.int64)
+    order = np.empty(count, np.uint32)
     excess, classes = np.empty(count, np.int64), np.empty(count, np.int64)
     place = 0
     for step in range(length):
@@ -156,27 +166,30 @@ def take(
         symbols: to be written, `(n,)`.
     """
     ends = np.empty(len(tables.starts) + 1, np.int64)
-    order = np.empty(len(which), np.int64)
+    order = np.empty(len(which), np.uint32)
     _group(which, ends, order)
     escaped = 0
     point, span, place = state[0], state[1], state[2]  # in registers
     for lane in order:
-        table = which[lane]
-        at = tables.likely[table]
-        low, width = part(span, tables.begins[at], tables.widths[at])
-        if point - low >= width:  # modulo 2^64: if it is below, too
+        table = np.uint16(which[lane])  # indices without a sign are not looked at for one
+        low, width = part(span, tables.likely_begins[table], tables.likely_widths[table])
+        if point - low < width:  # modulo 2^64: not if it is below, either
+            symbols[lane] = tables.likely_symbols[table]
+        else:
             state[0], state[1] = point, span
             shared = share(state)
             if shared >= _TOTAL:
                 return False
-            at = tables.starts[table] + _found(shared, table, tables)
+            entry = _found(shared, table, tables)
+            at = tables.starts[table] + entry
             low, width = part(span, tables.begins[at], tables.widths[at])
-        point, span, place = behind(point, low, width, place, words)
-        entry = at - tables.starts[table]
-        symbols[lane] = entry + tables.lowest[table] - 1
-        if entry == ESCAPE:
-            order[escaped] = lane  # of those that were read already
-            escaped += 1
+            symbols[lane] = entry + tables.lowest[table] - 1
+            if entry == ESCAPE:
+                order[escaped] = lane  # of those that were read already
+                escaped += 1
+        point, span = point - low, width
+        if span <= LOW_WORD:  # arrays are counted in each call, which takes as long as the rest
+            point, span, place = with_word(point, span, place, words)
     state[0], state[1], state[2] = point, span, place
     if escaped == 0:
         return True
@@ -219,7 +232,7 @@ def take_numbers(state: State, words: NDArray[np.uint32], bits: Symbols, numbers
 
 
 @compiled
-def _group(which: Numbers, ends: Symbols, order: Symbols) -> None:
+def _group(which: Numbers, ends: Symbols, order: Shares) -> None:
     """Positions in the order of their tables, those of the same one as they were."""
     ends[:] = 0
     for table in which:
@@ -233,15 +246,16 @@ def _group(which: Numbers, ends: Symbols, order: Symbols) -> None:
 
 
 @compiled
-def _found(point: np.int64, table: int, tables: Columns) -> int:
+def _found(point: np.int64, table: np.uint16, tables: Columns) -> int:
     """The entry whose interval a point lies in; most lie near that of symbol 0."""
     start = tables.starts[table]
     low, high = 0, tables.lengths[table]
     middle = tables.likely[table] - start
     while True:
-        if point < tables.begins[start + middle]:
+        begin = np.int64(tables.begins[start + middle])
+        if point < begin:
             high = middle
-        elif point < tables.begins[start + middle] + tables.widths[start + middle]:
+        elif point < begin + np.int64(tables.widths[start + middle]):
             return middle
         else:
             low = middle + 1
