@@ -103,9 +103,13 @@ class ResidualBlock(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         if torch.is_grad_enabled():
             return x + self.layers(x)
-        # In place, as new memory takes longer; `functional` has no such GELU.
         enter, _, leave = self.layers
-        return leave(torch.ops.aten.gelu_(enter(x))).add_(x)
+        return leave(gelu(enter(x))).add_(x)  # in place, as new memory takes longer
+
+
+def gelu(x: Tensor) -> Tensor:
+    """GELU; without gradients it replaces `x`. `functional` has none that does."""
+    return functional.gelu(x) if torch.is_grad_enabled() else torch.ops.aten.gelu_(x)
 
 
 def low_frequencies(count: int) -> Tensor:

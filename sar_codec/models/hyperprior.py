@@ -21,8 +21,9 @@ from sar_codec.entropy.integer import (
 from sar_codec.entropy.quantisation import noisy, round_through
 from sar_codec.entropy.tables import LARGEST_SYMBOL
 from sar_codec.errors import UserError
-from sar_codec.models.autoencoder import BLOCK
+from sar_codec.models.autoencoder import BLOCK, gelu
 from sar_codec.models.codec import Codec, Put, decoded, encoded, estimated, with_gradient_of
+from sar_codec.models.layers import has_kernels, in_planes
 from sar_codec.models.transform import LEVELS, in_steps, shifted, untrained_scales
 
 Width = Annotated[int, Ge(1), Le(4096)]
@@ -194,9 +195,14 @@ class HyperAnalysis(nn.Module):
         # Latents are up to a hundred times as large at the last level as at the first.
         # In place, as new memory takes as long again; log1p takes ten times as long.
         size = _as_multiplied(y.abs().add_(1).log_())
-        inside = self.enter(torch.cat([size, size.copysign(y.to(size.dtype))], 1))
-        inside = functional.gelu(shifted(inside, between_levels(self.levels, level)))
-        return self.leave(functional.gelu(self.halve(inside)))
+        signed = size.copysign(y.to(size.dtype))
+        if has_kernels(y):
+            of_size, of_signed = self.enter.weight.flatten(1).chunk(2, 1)
+            inside = in_planes(of_signed, signed, in_planes(of_size, size))
+        else:
+            inside = self.enter(torch.cat([size, signed], 1))
+        inside = gelu(shifted(inside, between_levels(self.levels, level)))
+        return self.leave(gelu(self.halve(inside)))
 
 
 class Predictor(nn.Module):

@@ -7,10 +7,10 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from sar_codec.entropy.integer import between_levels
+from sar_codec.models.layers import has_kernels, stacked
+from sar_codec.models.refinement_kernel import BLOCK, SIDE, refined
 
 REACH = 3  # pixels around that tell of one, at most
-_BLOCK = 2
-_SIDE = 3  # in blocks, of what tells of one
 _UNITS = 16.0  # of what enters: speckle is around 1
 # Weights are kept a quarter as large as they are. Adam moves each by about the learning rate, at
 # which what few pixels' networks are made of would learn little beside that of whole blocks.
@@ -34,7 +34,7 @@ class Refinement(nn.Module):
 
     def __init__(self, width: int, levels: int) -> None:
         super().__init__()
-        enter, inside = torch.empty(width, _BLOCK**2, _SIDE, _SIDE), torch.empty(width, width, 1, 1)
+        enter, inside = torch.empty(width, BLOCK**2, SIDE, SIDE), torch.empty(width, width, 1, 1)
         for weight in (enter, inside):
             nn.init.kaiming_uniform_(weight, math.sqrt(5))  # as torch's convolutions begin
         enter -= enter.mean((1, 2, 3), keepdim=True)  # contrast tells more than brightness
@@ -42,7 +42,7 @@ class Refinement(nn.Module):
         self.enter_levels = nn.Parameter(torch.zeros(levels, width))
         self.inside = nn.Parameter(inside / _LARGER)
         self.inside_levels = nn.Parameter(torch.zeros(levels, width))
-        self.leave = nn.Parameter(torch.zeros(_BLOCK**2, width, 1, 1))
+        self.leave = nn.Parameter(torch.zeros(BLOCK**2, width, 1, 1))
 
     def forward(self, x: Tensor, level: Tensor) -> Tensor:
         biases = (
@@ -50,22 +50,19 @@ class Refinement(nn.Module):
             _LARGER * between_levels(self.inside_levels, level),
         )
         with torch.autocast(x.device.type, enabled=False):
-            if not _has_kernel(x):
+            if not has_kernels(x):
                 return self._refined(x, *biases)
-            of_each = zip(x, *biases, strict=True)
-            return torch.stack([self._refined_one(*each) for each in of_each])
+            return stacked([self._refined_one(*each) for each in zip(x, *biases, strict=True)])
 
     def _refined(self, x: Tensor, enter_bias: Tensor, inside_bias: Tensor) -> Tensor:
         known = _edged(_in_units(x))
         inside = functional.conv2d(known, _LARGER * self.enter) + enter_bias
         inside = functional.conv2d(inside.relu(), _LARGER * self.inside) + inside_bias
         errors = functional.conv2d(inside.relu(), _LARGER / _UNITS * self.leave)
-        return x + functional.pixel_shuffle(errors, _BLOCK)
+        return x + functional.pixel_shuffle(errors, BLOCK)
 
     def _refined_one(self, x: Tensor, enter_bias: Tensor, inside_bias: Tensor) -> Tensor:
         """The same of one image, `(1, H, W)`, in less time."""
-        from sar_codec.models.refinement_kernel import refined  # which takes long to import
-
         enter, inside, leave = (each.flatten(1) for each in (self.enter, self.inside, self.leave))
         enter = _LARGER * _UNITS * enter
         enter_bias = enter_bias.flatten() - enter.sum(1) / 2  # of pixels as they are, not less 1/2
@@ -78,11 +75,6 @@ class Refinement(nn.Module):
         return torch.from_numpy(refined(*(each.numpy() for each in of_all)))[None]
 
 
-def _has_kernel(x: Tensor) -> bool:
-    is_recorded = torch.is_grad_enabled() or torch.compiler.is_compiling()
-    return not is_recorded and x.device.type == "cpu" and x.dtype == torch.float32
-
-
 def _edged(blocks: Tensor) -> Tensor:
     """Blocks with their edges repeated; on GPUs the gradient of padding is not always the same."""
     blocks = torch.cat([blocks[..., :1, :], blocks, blocks[..., -1:, :]], -2)
@@ -91,4 +83,4 @@ def _edged(blocks: Tensor) -> Tensor:
 
 def _in_units(x: Tensor) -> Tensor:
     """Images `(..., 1, H, W)` as blocks of 2x2, `(..., 4, H / 2, W / 2)`."""
-    return functional.pixel_unshuffle(x - 0.5, _BLOCK).mul(_UNITS)
+    return functional.pixel_unshuffle(x - 0.5, BLOCK).mul(_UNITS)

@@ -7,23 +7,19 @@ sums stay in its registers until they are whole.
 from typing import Any
 
 import numpy as np
-from llvmlite import ir
-from llvmlite.binding import get_host_cpu_features
 from numba import types
 from numba.core import cgutils
 from numba.extending import intrinsic
 from numpy.typing import NDArray
 
 from sar_codec.entropy.compiled import compiled
+from sar_codec.models.vectors import INDEX, LANES, Vectors
 
 Values = NDArray[np.float32]
-_LANES = 16 if get_host_cpu_features().get("avx512f") else 8  # numbers of a vector
 _VECTORS = 3  # so many times as many places, and
 _ROWS = 4  # so many rows are summed at once: with these, sums need 12 registers
-_AT_ONCE = 4 * _LANES * _VECTORS  # places in a row: a multiple of what is summed at once
-_BLOCK, _SIDE = 2, 3  # pixels to a side of a place, and places to a side that tell of one
-_INDEX = ir.IntType(64)
-_VECTOR, _MASK = (ir.VectorType(kind, _LANES) for kind in (ir.FloatType(), ir.IntType(32)))
+_AT_ONCE = 4 * LANES * _VECTORS  # places in a row: a multiple of what is summed at once
+BLOCK, SIDE = 2, 3  # pixels to a side of a place, and places to a side that tell of one
 
 
 def refined(
@@ -47,7 +43,7 @@ def refined(
     Raises:
         ValueError: a side is odd.
     """
-    if any(side % _BLOCK for side in x.shape):
+    if any(side % BLOCK for side in x.shape):
         raise ValueError(f"an image of {x.shape}: its sides are to be even")
     more = -len(enter) % _ROWS
     enter, enter_bias, inside_bias = (
@@ -84,38 +80,38 @@ def _refined(
     enter_bias: Values,
     inside_bias: Values,
 ) -> Values:
-    height, width = x.shape[0] // _BLOCK, x.shape[1] // _BLOCK
+    height, width = x.shape[0] // BLOCK, x.shape[1] // BLOCK
     out, nothing, zero = np.empty_like(x), np.zeros(_ROWS, np.float32), np.float32(0)
     # A row for each pixel of a block and each of three rows of blocks; a place more on both sides.
-    known = np.zeros((_BLOCK * _BLOCK * _SIDE, _AT_ONCE + _SIDE - 1), np.float32)
+    known = np.zeros((BLOCK * BLOCK * SIDE, _AT_ONCE + SIDE - 1), np.float32)
     first = np.empty((enter_bias.size, _AT_ONCE), np.float32)
     second = np.empty((enter_bias.size, _AT_ONCE), np.float32)
     errors = np.empty((_ROWS, _AT_ONCE), np.float32)
-    around = np.empty(known.shape[0] * _SIDE, np.int64)
+    around = np.empty(known.shape[0] * SIDE, np.int64)
     for row in range(known.shape[0]):
-        for right in range(_SIDE):
-            around[_SIDE * row + right] = known.shape[1] * row + right
+        for right in range(SIDE):
+            around[SIDE * row + right] = known.shape[1] * row + right
     channels = _AT_ONCE * np.arange(enter_bias.size)
     for row in range(height):
         for left in range(0, width, _AT_ONCE):
             count = min(_AT_ONCE, width - left)
-            for down in range(_SIDE):
-                above = _BLOCK * min(max(row + down - 1, 0), height - 1)
-                for pixel in range(_BLOCK * _BLOCK):
-                    pixels, right = x[above + pixel // _BLOCK], pixel % _BLOCK
-                    to = known[_SIDE * pixel + down]
-                    to[0] = pixels[_BLOCK * max(left - 1, 0) + right]
+            for down in range(SIDE):
+                above = BLOCK * min(max(row + down - 1, 0), height - 1)
+                for pixel in range(BLOCK * BLOCK):
+                    pixels, right = x[above + pixel // BLOCK], pixel % BLOCK
+                    to = known[SIDE * pixel + down]
+                    to[0] = pixels[BLOCK * max(left - 1, 0) + right]
                     for place in range(count):
-                        to[place + 1] = pixels[_BLOCK * (left + place) + right]
-                    to[count + 1] = pixels[_BLOCK * min(left + count, width - 1) + right]
+                        to[place + 1] = pixels[BLOCK * (left + place) + right]
+                    to[count + 1] = pixels[BLOCK * min(left + count, width - 1) + right]
             _sum(known, around, enter, enter_bias, first, zero, count)
             _sum(first, channels, inside, inside_bias, second, zero, count)
             _sum(second, channels, leave, nothing, errors, np.float32(-np.inf), count)
-            for pixel in range(_BLOCK * _BLOCK):
-                down, right = _BLOCK * row + pixel // _BLOCK, _BLOCK * left + pixel % _BLOCK
+            for pixel in range(BLOCK * BLOCK):
+                down, right = BLOCK * row + pixel // BLOCK, BLOCK * left + pixel % BLOCK
                 was, becomes, error = x[down], out[down], errors[pixel]
                 for place in range(count):
-                    at = right + _BLOCK * place
+                    at = right + BLOCK * place
                     becomes[at] = was[at] + error[place]
     return out
 
@@ -142,7 +138,7 @@ def _sum(
         count: of places.
     """
     for block in range(weights.shape[0]):
-        for place in range(0, count, _LANES * _VECTORS):
+        for place in range(0, count, LANES * _VECTORS):
             _sum_block(source, offsets, weights, biases, out, least, block, place)  # type: ignore[call-arg]  # Numba gives the first
 
 
@@ -161,55 +157,33 @@ def _sum_block(
     """Of four rows, from a place on, as many sums as vectors hold; of contiguous arrays."""
 
     def generated(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
-        source, offsets, weights, biases, out = (
-            context.make_array(kind)(context, builder, value)
-            for kind, value in zip(signature.args[:5], arguments[:5], strict=True)
-        )
+        vectors = Vectors(context, builder)
+        source, offsets, weights, biases, out = vectors.arrays(signature, arguments, range(5))
         least, block, place = arguments[5:]
         count = cgutils.unpack_tuple(builder, weights.shape)[1]
         across = cgutils.unpack_tuple(builder, out.shape)[1]
 
         def plus(index: Any, more: int) -> Any:
-            return builder.add(index, _INDEX(more))
+            return builder.add(index, INDEX(more))
 
-        def vector(array: Any, index: Any) -> Any:
-            return builder.bitcast(builder.gep(array.data, [index]), _VECTOR.as_pointer())
-
-        def everywhere(value: Any) -> Any:
-            one = builder.insert_element(_VECTOR(ir.Undefined), value, _INDEX(0))
-            return builder.shuffle_vector(one, one, _MASK([0] * _LANES))
-
-        def number(array: Any, index: Any) -> Any:
-            return builder.load(builder.gep(array.data, [index]))
-
-        multiply_add = cgutils.get_or_insert_function(
-            builder.module, ir.FunctionType(_VECTOR, [_VECTOR] * 3), f"llvm.fmuladd.v{_LANES}f32"
-        )
-        first = builder.mul(block, _INDEX(_ROWS))
+        first = builder.mul(block, INDEX(_ROWS))
         sums = []
         for row in range(_ROWS):
-            bias = everywhere(number(biases, plus(first, row)))
+            bias = vectors.everywhere(vectors.number(biases, plus(first, row)))
             sums.append([cgutils.alloca_once_value(builder, bias) for _ in range(_VECTORS)])
         with cgutils.for_range(builder, count) as loop:
-            at = builder.add(place, number(offsets, loop.index))
-            values = [
-                builder.load(vector(source, plus(at, _LANES * part)), align=4)
-                for part in range(_VECTORS)
-            ]
+            at = builder.add(place, vectors.number(offsets, loop.index))
+            values = [vectors.load(source, plus(at, LANES * part)) for part in range(_VECTORS)]
             column = builder.add(builder.mul(block, count), loop.index)
-            of_rows = builder.mul(column, _INDEX(_ROWS))
+            of_rows = builder.mul(column, INDEX(_ROWS))
             for row, parts in enumerate(sums):
-                times = everywhere(number(weights, plus(of_rows, row)))
+                times = vectors.everywhere(vectors.number(weights, plus(of_rows, row)))
                 for value, part in zip(values, parts, strict=True):
-                    total = builder.call(multiply_add, [value, times, builder.load(part)])
-                    builder.store(total, part)
-        floor = everywhere(least)
+                    builder.store(vectors.multiply_add(value, times, builder.load(part)), part)
         for row, parts in enumerate(sums):
             to = builder.add(builder.mul(plus(first, row), across), place)
             for part, total in enumerate(map(builder.load, parts)):
-                is_less = builder.fcmp_ordered("<", total, floor)  # what is no number stays so
-                held = builder.select(is_less, floor, total)
-                builder.store(held, vector(out, plus(to, _LANES * part)), align=4)
+                vectors.store(vectors.at_least(total, least), out, plus(to, LANES * part))
         return context.get_dummy_value()
 
     return types.void(source, offsets, weights, biases, out, least, block, place), generated

@@ -9,7 +9,14 @@ from torch.nn import functional
 from sar_codec.entropy.gaussian import SCALES, index_of
 from sar_codec.entropy.integer import LEVEL_STEPS, between_levels
 from sar_codec.errors import UserError
-from sar_codec.models.autoencoder import BLOCK, ResidualBlock, low_frequencies
+from sar_codec.models.autoencoder import BLOCK, gelu, low_frequencies
+from sar_codec.models.layers import (
+    Pointwise,
+    QuickResidualBlock,
+    at_places,
+    has_kernels,
+    in_planes,
+)
 from sar_codec.models.refinement import REACH, Refinement
 
 LEVELS = 8
@@ -44,20 +51,23 @@ class Analysis(nn.Module):
     def __init__(self, latents: int, width: int, depth: int) -> None:
         super().__init__()
         self.linear = _Linear(low_frequencies(latents))
-        self.enter = nn.Conv2d(_BAND**2, width, 1, bias=False)
+        self.enter = Pointwise(_BAND**2, width)
         self.levels = nn.Parameter(torch.zeros(LEVELS, width))
-        self.blocks = nn.Sequential(*(ResidualBlock(width) for _ in range(depth)))
+        self.blocks = nn.Sequential(*(QuickResidualBlock(width) for _ in range(depth)))
         self.reach = _reach(depth)
         self.halve = nn.Conv2d(width, 2 * width, 2, stride=2)
-        self.leave = nn.Conv2d(2 * width, latents, 1, bias=False)
+        self.leave = Pointwise(2 * width, latents)
         nn.init.normal_(self.leave.weight, std=1e-3)
 
     def forward(self, x: Tensor, level: Tensor) -> Tensor:
         centred = x - 0.5
         inside = self.enter(in_blocks(centred, _BAND))
         inside = self.halve(self.blocks(shifted(inside, between_levels(self.levels, level))))
-        blocks = in_blocks(centred, BLOCK)
-        return summed(self.linear(blocks), self.leave(functional.gelu(inside)))
+        inside, blocks = gelu(inside), in_blocks(centred, BLOCK)
+        if has_kernels(x):  # latents are coded one channel after the other
+            linear = in_planes(self.linear.matrix(), blocks)
+            return in_planes(self.leave.weight.flatten(1), inside, linear)
+        return summed(self.linear(blocks), self.leave(inside))
 
 
 class Synthesis(nn.Module):
@@ -72,12 +82,12 @@ class Synthesis(nn.Module):
     def __init__(self, latents: int, width: int, depth: int, refinement_width: int = 0) -> None:
         super().__init__()
         self.linear = _Linear(low_frequencies(latents).T)
-        self.enter = nn.Conv2d(latents, 4 * width, 1, bias=False)
+        self.enter = Pointwise(latents, 4 * width)
         self.levels = nn.Parameter(torch.zeros(LEVELS, 4 * width))
-        self.blocks = nn.Sequential(*(ResidualBlock(width) for _ in range(depth)))
+        self.blocks = nn.Sequential(*(QuickResidualBlock(width) for _ in range(depth)))
         self.refinement = Refinement(refinement_width, LEVELS) if refinement_width else None
         self.reach = _reach(depth, REACH if refinement_width else 0)
-        self.leave = nn.Conv2d(width, _BAND**2, 1, bias=False)
+        self.leave = Pointwise(width, _BAND**2)
         nn.init.normal_(self.leave.weight, std=1e-3)
 
     def forward(self, y: Tensor, level: Tensor) -> Tensor:
@@ -117,9 +127,11 @@ class _Linear(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         with torch.autocast(x.device.type, enabled=False):
-            # As a convolution, it takes twice as long.
-            y = functional.linear(x.float().permute(0, 2, 3, 1), self.weight.flatten(1) / BLOCK)
-            return y.permute(0, 3, 1, 2)
+            return at_places(self.matrix(), x.float())  # a convolution takes twice as long
+
+    def matrix(self) -> Tensor:
+        """What numbers at each place are multiplied by, `(out, in)`."""
+        return self.weight.flatten(1) / BLOCK
 
 
 class Gains(nn.Module):

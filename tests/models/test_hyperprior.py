@@ -5,6 +5,7 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from sar_codec.entropy import integer
 from sar_codec.errors import UserError
+from sar_codec.models import hyperprior, layers, transform
 from sar_codec.models.codec import Codec, Spent
 from sar_codec.models.factorized import Factorized
 from sar_codec.models.hyperprior import Hyperprior, around, cross, merge, split, window
@@ -98,14 +99,21 @@ def test_exact_arithmetic_costs_next_to_no_bits(quality: int) -> None:
     assert spent.bits().item() == pytest.approx(in_floating_point, rel=0.005)
 
 
+@pytest.fixture
+def counted(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Products of bytes, in place and in compiled loops are not counted: there are to be none."""
+    monkeypatch.setattr(integer, "are_usable", lambda: False)
+    for module in (layers, transform, hyperprior):
+        monkeypatch.setattr(module, "has_kernels", lambda _: False)
+
+
 @pytest.mark.parametrize(
     ("kind", "parameters", "multiply_adds"),
     [(Hyperprior, 1_016_512, 5_407), (Factorized, 404_480, 3_072)],
 )
 def test_size_and_cost_are_what_the_docstring_says(
-    kind: type[Codec], parameters: int, multiply_adds: int, monkeypatch: pytest.MonkeyPatch
+    kind: type[Codec], parameters: int, multiply_adds: int, counted: None
 ) -> None:
-    monkeypatch.setattr(integer, "are_usable", lambda: False)  # products of bytes are not counted
     model = kind().eval()  # type: ignore[call-arg]  # each has defaults of its own
     with FlopCounterMode(display=False, depth=3) as counter, torch.no_grad():
         model(torch.rand(1, 1, 256, 256))
@@ -115,8 +123,7 @@ def test_size_and_cost_are_what_the_docstring_says(
         assert f"{number:,}" in (kind.__doc__ or "")
 
 
-def test_what_each_side_costs_is_what_the_docstring_says(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(integer, "are_usable", lambda: False)  # products of bytes are not counted
+def test_what_each_side_costs_is_what_the_docstring_says(counted: None) -> None:
     with FlopCounterMode(display=False, depth=3) as counter, torch.no_grad():
         Hyperprior().eval()(torch.rand(1, 1, 256, 256))
     cost = {
