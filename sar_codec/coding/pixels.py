@@ -37,16 +37,19 @@ class Stored(NamedTuple):
     def to_pixels(self, decibels: NDArray[np.float32]) -> NDArray[Any]:
         """The inverse, as near as the type allows; never nodata, and never what has no decibels."""
         with np.errstate(over="ignore", under="ignore"):
-            values = from_decibels(decibels, self.quantity).astype(np.float64)
+            values = from_decibels(decibels, self.quantity)
         # What float32 holds, in which decibels are found; unlike clip, this gives no NaN.
         largest = float(np.finfo(np.float32).max)
         smallest = -largest if self.quantity == "db" else float(np.finfo(np.float32).tiny)
         values = np.fmin(np.fmax(values, smallest), largest)
-        with np.errstate(over="ignore"):
-            values = (values - self.offset) / self.scale
+        if self._is_scaled or (self.dtype.kind != "f" and self.dtype.itemsize > 2):
+            values = values.astype(np.float64)  # float32 holds no limits of larger integers
+        if self._is_scaled:
+            with np.errstate(over="ignore"):
+                values = (values - self.offset) / self.scale
         if self.dtype.kind == "f":
             limits = np.finfo(self.dtype)
-            pixels = values.clip(limits.min, limits.max).astype(self.dtype)
+            pixels = values.clip(limits.min, limits.max).astype(self.dtype, copy=False)
         else:
             integers = np.iinfo(self.dtype)
             pixels = np.rint(values).clip(integers.min, integers.max).astype(self.dtype)
@@ -81,8 +84,12 @@ class Stored(NamedTuple):
             pixels[is_nodata] = self._nearest_measured(pixels[is_nodata])
         return pixels
 
+    @property
+    def _is_scaled(self) -> bool:
+        return (self.scale, self.offset) != (1, 0)
+
     def _values(self, pixels: NDArray[Any]) -> NDArray[Any]:
-        if (self.scale, self.offset) == (1, 0):
+        if not self._is_scaled:
             return pixels
         with np.errstate(over="ignore", invalid="ignore"):  # of nodata values such as -1.8e308
             return pixels.astype(np.float64) * self.scale + self.offset
@@ -90,9 +97,13 @@ class Stored(NamedTuple):
     def _is_measured(self, pixels: NDArray[Any]) -> NDArray[np.bool_]:
         """Where pixels have decibels and are not nodata."""
         with np.errstate(over="ignore"):
-            values = self._values(pixels).astype(np.float32)
-        has_decibels = np.isfinite(values) if self.quantity == "db" else values > 0
-        return has_decibels & np.isfinite(values) & ~self.is_nodata(pixels)
+            values = self._values(pixels).astype(np.float32, copy=False)
+        found = np.isfinite(values)
+        if self.quantity != "db":
+            found &= values > 0
+        if self.nodata_pixel is not None:
+            found &= pixels != self.nodata_pixel
+        return found
 
     def _nearest_measured(self, pixels: NDArray[Any]) -> NDArray[Any]:
         """Those few steps of the type beside, as rounding goes no farther."""
