@@ -17,7 +17,8 @@ from sar_codec.coding.about import Header, open_header
 from sar_codec.coding.cells import Cells
 from sar_codec.coding.coders import method_of, numbers_check
 from sar_codec.coding.container import Reader
-from sar_codec.coding.gains import AROUND, emphasis, emphasised, gain_db
+from sar_codec.coding.emphasis import AROUND
+from sar_codec.coding.gains import emphasis, emphasised, gain_db
 from sar_codec.coding.lossy import Network
 from sar_codec.coding.parts import OF_NETWORKS, Method, Part, unpack_validity
 from sar_codec.coding.pixels import unpack_exceptions

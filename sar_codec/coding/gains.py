@@ -12,8 +12,8 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
-from torch.nn import functional
 
+from sar_codec.coding.emphasis import of_first_order, of_second_order
 from sar_codec.coding.numbers import pack_number, unpack_number
 from sar_codec.entropy.coding import SymbolDecoder, SymbolEncoder
 from sar_codec.entropy.gaussian import SCALES, gaussian_tables
@@ -28,10 +28,11 @@ STEP_DB = 0.06
 _UNITS = 1.0, 2.0, 0.5, 0.25  # steps that gains are told in, by number
 ROUNDED_DB = 0.1  # that blocks may be off by rounding
 LARGEST = 800  # steps; where the network loses a target, its block lacks nearly all of its power
-NEPERS = np.float32(np.log(10) / 10)  # a decibel has
-AROUND = 16  # pixels
-_MOST_OVER = 4.0  # 1 and nepers over what is around, of which pixels get 0.5 to 8.5 times a gain
-LEAST_EMPHASIS, _MOST_AT_FIRST = 0.5, 2.0  # times, the latter in the earlier form
+_MOST_OVER = np.float32(
+    4
+)  # 1 and nepers over what is around, of which pixels get 0.5 to 8.5 times a gain
+# Times, the latter in the earlier form.
+LEAST_EMPHASIS, _MOST_AT_FIRST = np.float32(0.5), np.float32(2)
 MOST_GAIN_DB = np.float32(100)  # of a pixel
 
 
@@ -110,18 +111,10 @@ def emphasis(decibels: NDArray[np.float32], gains: bytes = bytes([_COMMON])) -> 
             these, results are those of the whole tile.
         gains: whose form says of which kind.
     """
-    x = torch.from_numpy(decibels)[None, None]
-    means = functional.avg_pool2d(x, AROUND, ceil_mode=True, count_include_pad=False)
-    means = means.nan_to_num(0).clamp(-LARGEST, LARGEST)
-    around = functional.interpolate(means, scale_factor=AROUND, mode="bilinear")
-    around = around[..., : x.shape[2], : x.shape[3]]
-    # Power over that around, 1 and more of it but for what is beyond the first order.
-    times = torch.sub(x, around, out=around).mul_(float(NEPERS)).add_(1)
+    pixels = np.ascontiguousarray(decibels)
     if gains[0] < _COMMON:
-        times.clamp_(LEAST_EMPHASIS, _MOST_AT_FIRST)
-    else:  # with the second order
-        times.clamp_(0, _MOST_OVER).square_().add_(1).div_(2)
-    return times[0, 0].numpy()
+        return of_first_order(pixels, LEAST_EMPHASIS, _MOST_AT_FIRST)
+    return of_second_order(pixels, _MOST_OVER)
 
 
 def emphasised(gains: NDArray[np.float32], emphasis: NDArray[np.float32]) -> NDArray[np.float32]:

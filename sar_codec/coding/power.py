@@ -13,11 +13,11 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from sar_codec.coding.emphasis import NEPERS
 from sar_codec.coding.gains import (
     BLOCK,
     LEAST_EMPHASIS,
     MOST_GAIN_DB,
-    NEPERS,
     ROUNDED_DB,
     SMALL_BLOCK,
     STEP_DB,

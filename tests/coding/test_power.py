@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from sar_codec.coding.gains import AROUND, BLOCK, emphasis, emphasised, gain_db
+from sar_codec.coding.emphasis import AROUND
+from sar_codec.coding.gains import BLOCK, emphasis, emphasised, gain_db
 from sar_codec.coding.power import gains_of
 from sar_codec.errors import UserError
 
