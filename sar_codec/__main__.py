@@ -174,7 +174,7 @@ def _telling_of_compilation() -> Iterator[None]:
 
     def tell() -> None:
         if sys.stderr.isatty():
-            tqdm.write("compiling the loops of entropy coding, this once", file=sys.stderr)
+            tqdm.write("compiling the loops of coding, this once", file=sys.stderr)
 
     with telling_of_compilation(tell):
         yield

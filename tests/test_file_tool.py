@@ -364,7 +364,7 @@ def test_on_a_terminal_compilation_is_told_once(
     with pytest.raises(SystemExit):
         main([*COMPRESS, "--overwrite", "--model", str(tool.model)])
     told = [line for line in screen.getvalue().splitlines() if line.endswith("this once")]
-    assert told == ["compiling the loops of entropy coding, this once"]
+    assert told == ["compiling the loops of coding, this once"]
 
 
 def test_a_bar_on_a_terminal_knows_its_end_and_leaves_no_trace(

@@ -39,14 +39,14 @@ def _over_around(decibels: Pixels) -> Pixels:
     out = np.empty((height, width), np.float32)
     last = means.shape[0] - 1
     for row in range(height):
-        above, share = _above(row)
+        above, share = _block_before(row)
         below = min(above + 1, last)
         _write(decibels[row], means[above], means[below], share, out[row])
     return out
 
 
 @compiled
-def _above(place: int) -> tuple[int, np.float32]:
+def _block_before(place: int) -> tuple[int, np.float32]:
     """The block whose middle is before a pixel, and how far on to the next one that is."""
     between = max((np.float32(place) + _HALF) / np.float32(AROUND) - _HALF, np.float32(0))
     block = int(between)
@@ -82,7 +82,7 @@ def _between_columns(means: Pixels, width: int) -> Pixels:
     out = np.empty((means.shape[0], width), np.float32)
     last = means.shape[1] - 1
     for column in range(width):
-        before, share = _above(column)
+        before, share = _block_before(column)
         after = min(before + 1, last)
         for row in range(means.shape[0]):
             first = means[row, before]
@@ -106,7 +106,7 @@ def _write(values: Pixels, above: Pixels, below: Pixels, share: np.float32, out:
 
 @compiled
 def _hold(values: Pixels, least: np.float32, most: np.float32) -> None:
-    """What is no number stays so."""
+    """Holds values within limits; what is no number stays so."""
     for place in range(len(values)):
         value = values[place]
         value = least if value < least else value

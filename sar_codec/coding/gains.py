@@ -28,9 +28,8 @@ STEP_DB = 0.06
 _UNITS = 1.0, 2.0, 0.5, 0.25  # steps that gains are told in, by number
 ROUNDED_DB = 0.1  # that blocks may be off by rounding
 LARGEST = 800  # steps; where the network loses a target, its block lacks nearly all of its power
-_MOST_OVER = np.float32(
-    4
-)  # 1 and nepers over what is around, of which pixels get 0.5 to 8.5 times a gain
+# 1 and nepers over what is around, of which pixels get 0.5 to 8.5 times a gain.
+_MOST_OVER = np.float32(4)
 # Times, the latter in the earlier form.
 LEAST_EMPHASIS, _MOST_AT_FIRST = np.float32(0.5), np.float32(2)
 MOST_GAIN_DB = np.float32(100)  # of a pixel

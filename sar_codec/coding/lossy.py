@@ -117,7 +117,9 @@ class Network:
             quality: 1 to 8.
         """
         needed = window.grown(self.decoding_margin, *shape)
-        top, left = needed.row // BLOCK, needed.column // BLOCK
+        # Even, as networks sum up 32x32 pixels at a time: so windows are equal to parts of the
+        # whole but for some pixels' last bits.
+        top, left = (each // (2 * BLOCK) * 2 for each in needed[:2])
         bottom = -(-(needed.row + needed.height) // BLOCK)
         right = -(-(needed.column + needed.width) // BLOCK)
         wanted = Window(top, left, bottom - top, right - left)

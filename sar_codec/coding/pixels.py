@@ -52,7 +52,10 @@ class Stored(NamedTuple):
             pixels = values.clip(limits.min, limits.max).astype(self.dtype, copy=False)
         else:
             integers = np.iinfo(self.dtype)
-            pixels = np.rint(values).clip(integers.min, integers.max).astype(self.dtype)
+            most = values.dtype.type(integers.max)
+            if int(most) > integers.max:  # of 64 bits, which no floating point number is near
+                most = np.nextafter(most, values.dtype.type(0))
+            pixels = np.rint(values).clip(integers.min, most).astype(self.dtype)
         is_bad = ~self._is_measured(pixels)
         if is_bad.any():
             pixels[is_bad] = self._nearest_measured(pixels[is_bad])

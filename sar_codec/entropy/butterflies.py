@@ -22,12 +22,13 @@ from sar_codec.entropy.trellis import (
 
 WIDTH = 32  # lanes, of 16 bits each
 STATES = 2**STATE_BITS
-UNIT, MOST = 256.0, 1023.0  # costs are in units of so much of a squared step, and at most so many
+# Of costs, a squared step is so many; what costs more than four of them is taken to cost that.
+UNIT, MOST = 256.0, 1023.0
 FAR = 2.0  # that 0 is no choice any more; no symbol costs that much more than others
 _LANES, _BITS = ir.VectorType(ir.IntType(16), WIDTH), ir.IntType(WIDTH)
-_FLOATS, _INDICES, _BYTES, _BITS_OF_LANES = (
+_FLOATS, _DOUBLES, _INDICES, _BYTES, _BITS_OF_LANES = (
     ir.VectorType(kind, WIDTH)
-    for kind in (ir.FloatType(), ir.IntType(32), ir.IntType(8), ir.IntType(1))
+    for kind in (ir.FloatType(), ir.DoubleType(), ir.IntType(32), ir.IntType(8), ir.IntType(1))
 )
 _WORDS_OF_STATES = ir.ArrayType(ir.IntType(32), STATES)
 
@@ -242,8 +243,9 @@ def step_back(
         values = builder.load(value(step), align=4)
         is_below = builder.fcmp_ordered("<", values, _FLOATS([0.0] * WIDTH))
         size = builder.select(is_below, builder.fsub(_FLOATS([0.0] * WIDTH), values), values)
-        half = builder.fmul(builder.sitofp(quantiser, _FLOATS), _FLOATS([0.5] * WIDTH))
-        inner = builder.fptosi(builder.fadd(size, half), _INDICES)
+        # In float64, where halves are kept of all values.
+        half = builder.fmul(builder.sitofp(quantiser, _DOUBLES), _DOUBLES([0.5] * WIDTH))
+        inner = builder.fptosi(builder.fadd(builder.fpext(size, _DOUBLES), half), _INDICES)
         odd = builder.and_(inner, everywhere(1))
         symbol = builder.add(inner, builder.xor(odd, parity))
         zero = builder.zext(builder.load(zero_row(step), align=1), _INDICES)

@@ -197,7 +197,7 @@ def log_size(x: Tensor) -> Tensor:
     """Binary logarithm of 1 + |x|, linear between powers of two; of activations, activations.
 
     Scales are to be told from sizes, and range over powers of two with the quality. A power and
-    what is left of it are exact on every machine, a logarithm is not.
+    what is left of it are exact on every machine, a logarithm is not. Exact ones are of int32.
     """
     if x.dtype == torch.int32:
         return _log_sizes(x.device).index_select(0, x.abs().flatten()).reshape(x.shape)

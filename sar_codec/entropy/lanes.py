@@ -14,11 +14,9 @@ from sar_codec.entropy.trellis import (
     BIT,
     ESCAPE_BITS,
     LONG,
-    MASK_OF_NEXT,
     QUANTISERS,
     QUIET,
     STATE_BITS,
-    sum_of_bits,
 )
 
 Floats = NDArray[np.float32]
@@ -28,17 +26,14 @@ Sums = NDArray[np.int16]  # of costs
 Work = tuple[Sums, Sums, NDArray[np.uint32], Whole, NDArray[np.uint8]]
 
 _LENGTH = LONG.length
-_QUANTISERS = LONG.quantisers
-_SUMS_OF_NEXT = np.array([sum_of_bits(state, MASK_OF_NEXT) for state in range(STATES)])
-# Costs are sums of 16 bits. A squared step is so many; what costs more than four of them is taken
-# to cost that. From the best of all states eight steps lead to any other, so sums differ by 2^13 at
-# most, and eight steps later, when the least is subtracted again, none is beyond 2^14. States that
-# cannot be yet begin with that, and are reached after the first eight.
+# Sums of costs are of 16 bits. From the best of all states eight steps lead to any other, so sums
+# differ by 2^13 at most, and eight steps later, when the least is subtracted again, none is beyond
+# 2^14. States that cannot be yet begin with that, and are reached after the first eight.
 _UNIT = np.float32(UNIT)
 _UNREACHED = 2**14
 _BRANCHES = 2 * QUANTISERS
 _BIT, _ESCAPE_BITS, _QUIET = np.float32(BIT), np.float32(ESCAPE_BITS), np.float32(QUIET)
-_HALF, _ZERO, _ONE = np.float32(0.5), np.float32(0), np.float32(1)
+_ZERO = np.float32(0)
 _LARGEST = np.float32(LARGEST_VALUE)
 _FINE, _HALF_STEP = np.float32(1 / FRACTION), FRACTION // 2
 _FRACTION_BITS = FRACTION.bit_length() - 1

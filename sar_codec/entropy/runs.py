@@ -172,8 +172,8 @@ def take(
     point, span, place = state[0], state[1], state[2]  # in registers
     for lane in order:
         table = np.uint16(which[lane])  # indices without a sign are not looked at for one
-        low, width = part(span, tables.likely_begins[table], tables.likely_widths[table])
-        if point - low < width:  # modulo 2^64: not if it is below, either
+        low, inner = part(span, tables.likely_begins[table], tables.likely_widths[table])
+        if point - low < inner:  # modulo 2^64: not if it is below, either
             symbols[lane] = tables.likely_symbols[table]
         else:
             state[0], state[1] = point, span
@@ -182,12 +182,12 @@ def take(
                 return False
             entry = _found(shared, table, tables)
             at = tables.starts[table] + entry
-            low, width = part(span, tables.begins[at], tables.widths[at])
+            low, inner = part(span, tables.begins[at], tables.widths[at])
             symbols[lane] = entry + tables.lowest[table] - 1
             if entry == ESCAPE:
                 order[escaped] = lane  # of those that were read already
                 escaped += 1
-        point, span = point - low, width
+        point, span = point - low, inner
         if span <= LOW_WORD:  # arrays are counted in each call, which takes as long as the rest
             point, span, place = with_word(point, span, place, words)
     state[0], state[1], state[2] = point, span, place

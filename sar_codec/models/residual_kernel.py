@@ -50,8 +50,8 @@ _OF_WEIGHTS = (
     (0, 0, 1),
 )
 _WEIGHTS = torch.from_numpy(np.kron(_OF_WEIGHTS, _OF_WEIGHTS)).float()
-# erf(x / sqrt(2)) / x is about a quotient of polynomials of x^2, to 4e-7 up to this |x|, from where
-# on erf is 1: by least squares, with weights that even out the errors.
+# erf(x / sqrt(2)) is x times a quotient of polynomials of x^2, to 4e-7 up to this |x|, and stays as
+# it is there beyond: by least squares, with weights that even out the errors.
 _LARGEST = 5.5
 _NUMERATOR = (
     7.97885984e-01,

@@ -87,6 +87,18 @@ def test_symbols_of_any_size_come_back(size: int) -> None:
     assert torch.equal(SymbolDecoder(encoder.data()).take(TABLES, which), symbols)
 
 
+def test_tables_need_not_hold_zero() -> None:
+    tables = IntegerTables([4, 1, 3])  # of one of which all symbols escape
+    tables.fill(0, 5, torch.tensor([0.5, 0.2, 0.2], dtype=torch.float64))
+    tables.fill(1, 0, torch.zeros(0, dtype=torch.float64))
+    tables.fill(2, -9, torch.tensor([0.9, 0.05], dtype=torch.float64))
+    symbols = torch.tensor([5, 0, -9, 6, 3, -8, 0, -1, 0, 7, 1, -9, 4, 0, -10])
+    which = torch.arange(len(symbols)) % 3
+    encoder = SymbolEncoder()
+    encoder.put(symbols, tables, which)
+    assert torch.equal(SymbolDecoder(encoder.data()).take(tables, which), symbols)
+
+
 def test_symbols_that_cannot_be_coded_are_refused() -> None:
     with pytest.raises(ValueError, match="too large"):
         SymbolEncoder().put(torch.tensor([LARGEST_SYMBOL + 1]), TABLES, torch.tensor([0]))

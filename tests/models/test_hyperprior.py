@@ -5,10 +5,18 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from sar_codec.entropy import integer
 from sar_codec.errors import UserError
-from sar_codec.models import hyperprior, layers, transform
+from sar_codec.models import hyperprior, layers, refinement, transform
 from sar_codec.models.codec import Codec, Spent
 from sar_codec.models.factorized import Factorized
-from sar_codec.models.hyperprior import Hyperprior, around, cross, merge, split, window
+from sar_codec.models.hyperprior import (
+    HyperAnalysis,
+    Hyperprior,
+    around,
+    cross,
+    merge,
+    split,
+    window,
+)
 from sar_codec.models.refinement import Refinement
 from sar_codec.models.transform import LEVELS
 
@@ -103,16 +111,17 @@ def test_exact_arithmetic_costs_next_to_no_bits(quality: int) -> None:
 def counted(monkeypatch: pytest.MonkeyPatch) -> None:
     """Products of bytes, in place and in compiled loops are not counted: there are to be none."""
     monkeypatch.setattr(integer, "are_usable", lambda: False)
-    for module in (layers, transform, hyperprior):
+    for module in (layers, transform, hyperprior, refinement):
         monkeypatch.setattr(module, "has_kernels", lambda _: False)
 
 
+@pytest.mark.usefixtures("counted")
 @pytest.mark.parametrize(
     ("kind", "parameters", "multiply_adds"),
     [(Hyperprior, 1_016_512, 5_407), (Factorized, 404_480, 3_072)],
 )
 def test_size_and_cost_are_what_the_docstring_says(
-    kind: type[Codec], parameters: int, multiply_adds: int, counted: None
+    kind: type[Codec], parameters: int, multiply_adds: int
 ) -> None:
     model = kind().eval()  # type: ignore[call-arg]  # each has defaults of its own
     with FlopCounterMode(display=False, depth=3) as counter, torch.no_grad():
@@ -123,7 +132,8 @@ def test_size_and_cost_are_what_the_docstring_says(
         assert f"{number:,}" in (kind.__doc__ or "")
 
 
-def test_what_each_side_costs_is_what_the_docstring_says(counted: None) -> None:
+@pytest.mark.usefixtures("counted")
+def test_what_each_side_costs_is_what_the_docstring_says() -> None:
     with FlopCounterMode(display=False, depth=3) as counter, torch.no_grad():
         Hyperprior().eval()(torch.rand(1, 1, 256, 256))
     cost = {
@@ -137,10 +147,22 @@ def test_what_each_side_costs_is_what_the_docstring_says(counted: None) -> None:
 
 
 def test_what_a_refinement_costs_is_what_the_docstring_says() -> None:
-    refinement = Refinement(32, LEVELS)
+    tested = Refinement(32, LEVELS)
     with FlopCounterMode(display=False) as counter:  # of convolutions, as gradients are wanted
-        refinement(torch.rand(1, 1, 256, 256), torch.zeros(1))
-    parameters = sum(each.numel() for each in refinement.parameters())
+        tested(torch.rand(1, 1, 256, 256), torch.zeros(1))
+    parameters = sum(each.numel() for each in tested.parameters())
     multiply_adds = round(counter.get_total_flops() / 2 / 256**2)
     said = f"another {parameters:,} parameters and {multiply_adds} multiply-adds"
     assert said in (Hyperprior.__doc__ or "")
+
+
+def test_sizes_and_signs_tell_the_same_with_and_without_gradients() -> None:
+    torch.manual_seed(0)
+    analysis, level = HyperAnalysis(32, 16, 8), torch.tensor([1.0, 6.5])
+    for each in analysis.parameters():
+        torch.nn.init.normal_(each, std=0.3)
+    y = 10 * torch.randn(2, 32, 8, 12)
+    expected = analysis(y, level).detach()
+    with torch.no_grad():
+        torch.testing.assert_close(analysis(y, level), expected, atol=1e-4, rtol=0)
+    assert (analysis(-y, level) - expected).abs().mean() > 0.1 * expected.abs().mean()

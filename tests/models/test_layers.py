@@ -1,3 +1,5 @@
+from collections.abc import Iterator
+
 import pytest
 import torch
 
@@ -9,8 +11,19 @@ from sar_codec.models.layers import (
     has_kernels,
     in_planes,
 )
+from sar_codec.models.transform import Analysis, Synthesis
 
 
+@pytest.fixture
+def alone() -> Iterator[None]:
+    """One thread, as those have that code tiles."""
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(threads)
+
+
+@pytest.mark.usefixtures("alone")
 @pytest.mark.parametrize("channels", [8, 64])
 @pytest.mark.parametrize("count", [1, 3])
 @pytest.mark.parametrize("order", [torch.contiguous_format, torch.channels_last])
@@ -35,6 +48,26 @@ def test_blocks_give_the_same_with_and_without_gradients(
     assert len(calls) == (count if channels % residual_kernel.MULTIPLE == 0 else 0)
     expected.sum().backward()
     assert all(each.grad is not None for each in block.parameters())
+    torch.set_num_threads(2)
+    calls.clear()
+    with torch.no_grad():
+        block(x)
+    assert not calls  # torch's convolutions share the work
+
+
+@pytest.mark.usefixtures("alone")
+def test_transforms_give_the_same_with_and_without_gradients() -> None:
+    torch.manual_seed(0)
+    analysis, synthesis = Analysis(40, 64, 2), Synthesis(40, 64, 3, refinement_width=8)
+    for each in (*analysis.parameters(), *synthesis.parameters()):
+        torch.nn.init.normal_(each, std=each[0].numel() ** -0.5)
+    x, y, level = torch.rand(2, 1, 96, 64), torch.randn(2, 40, 6, 4), torch.tensor([0.5, 6.0])
+    for transform, given in ((analysis, x), (synthesis, y)):
+        expected = transform(given, level)
+        with torch.no_grad():
+            found = transform(given, level)
+        assert (found - expected).abs().max() < 3e-5 * expected.abs().max()
+        assert expected.std() > 0.1
 
 
 @pytest.mark.parametrize("order", [torch.contiguous_format, torch.channels_last])
