@@ -125,6 +125,19 @@ def test_a_reader_says_what_it_reads_from_bytes_or_a_file(
                 image.read_valid((90, 0, 20, 10))
 
 
+def test_windows_are_parts_of_the_whole_to_the_last_bits() -> None:
+    """Of the package's own network, which sums up 32x32 pixels at a time."""
+    sigma0 = np.random.default_rng(0).gamma(4, 0.02, (330, 410)).astype(np.float32)
+    data = sar_codec.compress(sigma0, quantity="power", quality=5, verify=False)
+    whole = sar_codec.decompress(data)
+    with sar_codec.open(data) as image:
+        for row, column in ((100, 200), (83, 61), (17, 0)):
+            part = image.read((row, column, 150, 200))
+            expected = whole[row : row + 150, column : column + 200]
+            np.testing.assert_allclose(part, expected, rtol=3e-6)
+            assert (part != expected).mean() < 0.001
+
+
 @pytest.mark.parametrize("dtype", ["uint8", "uint16", "int16"])
 def test_integers_can_be_kept_without_loss(dtype: str, tiny_weights: Weights) -> None:
     array = scaled(speckle(61, 40), dtype)
