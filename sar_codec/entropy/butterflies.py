@@ -119,60 +119,30 @@ def weigh(
         )
         of_prices = context.make_array(signature.args[4])(context, builder, arguments[4])
         price_count = cgutils.unpack_tuple(builder, of_prices.shape)[1]
-        values, zero_at = builder.load(value(step), align=4), builder.load(place(step), align=4)
-        beyond = builder.add(builder.load(reach(step), align=4), _INDICES([1] * WIDTH))
-
-        def everywhere(number: float) -> Any:
-            return _FLOATS([number] * WIDTH)
-
-        def least(first: Any, second: Any) -> Any:
-            compare = builder.icmp_signed if first.type == _INDICES else builder.fcmp_ordered
-            return builder.select(compare("<", first, second), first, second)
-
-        def priced(first: Any, squared: Any, indices: Any) -> Any:
-            """Squares and the prices there."""
-            found = _FLOATS(ir.Undefined)
-            for lane in range(WIDTH):
-                index = builder.extract_element(indices, ir.Constant(ir.IntType(32), lane))
-                there = builder.load(builder.gep(first, [builder.zext(index, ir.IntType(64))]))
-                found = builder.insert_element(found, there, ir.Constant(ir.IntType(32), lane))
-            return builder.fadd(builder.fmul(squared, everywhere(UNIT)), found)
+        zero_at = builder.load(place(step), align=4)
+        beyond = builder.add(builder.load(reach(step), align=4), _everywhere(_INDICES, 1))
+        is_below, size = _signs_and_sizes(builder, builder.load(value(step), align=4))
+        sign = builder.select(is_below, _everywhere(_INDICES, -1), _everywhere(_INDICES, 1))
 
         def whole(cost: Any) -> Any:
-            held = least(builder.fadd(cost, everywhere(0.5)), everywhere(MOST))
-            return builder.fptosi(held, _LANES)
+            held = builder.fadd(cost, _everywhere(_FLOATS, 0.5))
+            is_less = builder.fcmp_ordered("<", held, _everywhere(_FLOATS, MOST))
+            return builder.fptosi(builder.select(is_less, held, _everywhere(_FLOATS, MOST)), _LANES)
 
-        is_below = builder.fcmp_ordered("<", values, everywhere(0.0))
-        size = builder.select(is_below, builder.fsub(everywhere(0.0), values), values)
-        sign = builder.select(is_below, _INDICES([-1] * WIDTH), _INDICES([1] * WIDTH))
-        is_far = builder.fcmp_ordered(">=", size, everywhere(FAR))
-        bits = _BYTES([0] * WIDTH)
+        bits = _everywhere(_BYTES, 0)
         for quantiser in range(QUANTISERS):
             first = price(builder.mul(price_count, ir.Constant(ir.IntType(64), quantiser)))
-            # Of the two symbols whose points the value lies between, the one nearer to 0.
-            between = builder.fadd(size, everywhere(0.5 * quantiser))
-            inner = builder.fptosi(between, _INDICES)
-            off = builder.fsub(between, builder.sitofp(inner, _FLOATS))
-            rest = builder.fsub(everywhere(1.0), off)
-            if quantiser:  # the point of 0 is 0 too, not half a step below
-                is_none = builder.icmp_signed("==", inner, _INDICES([0] * WIDTH))
-                off = builder.select(is_none, size, off)
-            outer = builder.add(inner, _INDICES([1] * WIDTH))
-            near, far = (
-                priced(
-                    first,
-                    builder.fmul(away, away),
-                    builder.add(zero_at, builder.mul(sign, least(symbol, beyond))),
-                )
-                for away, symbol in ((off, inner), (rest, outer))
-            )
-            is_odd = builder.trunc(inner, _BITS_OF_LANES)
-            even, odd = builder.select(is_odd, far, near), builder.select(is_odd, near, far)
-            zero = priced(first, builder.fmul(size, size), zero_at)
-            is_less = builder.fcmp_ordered("<", zero, even)
-            is_zero = builder.select(is_far, _BITS_OF_LANES([0] * WIDTH), is_less)
-            even = builder.select(is_zero, zero, even)
-            shifted = builder.shl(builder.zext(is_zero, _BYTES), _BYTES([quantiser] * WIDTH))
+
+            def weighed(away: Any, symbol: Any, prices: Any = first) -> Any:
+                """What a symbol costs that is so far away."""
+                is_inside = builder.icmp_signed("<", symbol, beyond)
+                held = builder.mul(sign, builder.select(is_inside, symbol, beyond))
+                squared = builder.fmul(builder.fmul(away, away), _everywhere(_FLOATS, UNIT))
+                found = _gathered(builder, _FLOATS, prices, builder.add(zero_at, held))
+                return builder.fadd(squared, found)
+
+            even, odd, is_zero = _nearest(builder, quantiser, size, weighed)
+            shifted = builder.shl(builder.zext(is_zero, _BYTES), _everywhere(_BYTES, quantiser))
             bits = builder.or_(bits, shifted)
             builder.store(whole(even), cost(2 * quantiser), align=2)
             builder.store(whole(odd), cost(2 * quantiser + 1), align=2)
@@ -213,51 +183,95 @@ def step_back(
             for kind, array, given in zip(kinds, signature.args[1:], arguments[1:], strict=True)
         )
 
-        def everywhere(number: int) -> Any:
-            return _INDICES([number] * WIDTH)
-
-        def sum_of(states: Any, mask: int) -> Any:
-            """`sum_of_bits`."""
-            bits = builder.and_(states, everywhere(mask))
-            for shift in (4, 2, 1):
-                bits = builder.xor(bits, builder.lshr(bits, everywhere(shift)))
-            return builder.and_(bits, everywhere(1))
-
         reached = builder.load(state_row(0), align=4)
         words = builder.bitcast(second_row(step), ir.IntType(32).as_pointer())
-        is_second = _INDICES(ir.Undefined)
-        for lane in range(WIDTH):
-            place = ir.Constant(ir.IntType(32), lane)
-            index = builder.zext(builder.extract_element(reached, place), ir.IntType(64))
-            word = builder.load(builder.gep(words, [index]))
-            is_second = builder.insert_element(is_second, word, place)
+        is_second = _gathered(builder, _INDICES, words, reached)
         is_second = builder.lshr(is_second, _INDICES(list(range(WIDTH))))
-        is_second = builder.and_(is_second, everywhere(1))
-        twice = builder.and_(builder.shl(reached, everywhere(1)), everywhere(STATES - 1))
+        is_second = builder.and_(is_second, _everywhere(_INDICES, 1))
+        twice = builder.and_(
+            builder.shl(reached, _everywhere(_INDICES, 1)), _everywhere(_INDICES, STATES - 1)
+        )
         state = builder.or_(twice, is_second)
         builder.store(state, state_row(0), align=4)
-        pushed_in = builder.lshr(reached, everywhere(STATE_BITS - 1))
-        parity = builder.xor(sum_of(state, MASK_OF_NEXT), pushed_in)
-        quantiser = sum_of(state, MASK_OF_QUANTISER)
+        pushed_in = builder.lshr(reached, _everywhere(_INDICES, STATE_BITS - 1))
+        parity = builder.xor(_sum_of(builder, state, MASK_OF_NEXT), pushed_in)
+        quantiser = _sum_of(builder, state, MASK_OF_QUANTISER)
         builder.store(quantiser, quantiser_row(step), align=4)
-        values = builder.load(value(step), align=4)
-        is_below = builder.fcmp_ordered("<", values, _FLOATS([0.0] * WIDTH))
-        size = builder.select(is_below, builder.fsub(_FLOATS([0.0] * WIDTH), values), values)
+        is_below, size = _signs_and_sizes(builder, builder.load(value(step), align=4))
         # In float64, where halves are kept of all values.
-        half = builder.fmul(builder.sitofp(quantiser, _DOUBLES), _DOUBLES([0.5] * WIDTH))
+        half = builder.fmul(builder.sitofp(quantiser, _DOUBLES), _everywhere(_DOUBLES, 0.5))
         inner = builder.fptosi(builder.fadd(builder.fpext(size, _DOUBLES), half), _INDICES)
-        odd = builder.and_(inner, everywhere(1))
+        odd = builder.and_(inner, _everywhere(_INDICES, 1))
         symbol = builder.add(inner, builder.xor(odd, parity))
         zero = builder.zext(builder.load(zero_row(step), align=1), _INDICES)
-        zero = builder.and_(builder.lshr(zero, quantiser), everywhere(1))
+        zero = builder.and_(builder.lshr(zero, quantiser), _everywhere(_INDICES, 1))
         is_zero = builder.icmp_signed(">", zero, parity)
-        symbol = builder.select(is_zero, everywhere(0), symbol)
-        symbol = builder.select(is_below, builder.sub(everywhere(0), symbol), symbol)
+        symbol = builder.select(is_zero, _everywhere(_INDICES, 0), symbol)
+        symbol = builder.select(is_below, builder.sub(_everywhere(_INDICES, 0), symbol), symbol)
         builder.store(symbol, symbol_row(step), align=4)
         return context.get_dummy_value()
 
     given = step, states, seconds, values, zeros, symbols, quantisers
     return types.void(*given), generated
+
+
+def _nearest(
+    builder: Any, quantiser: int, size: Any, weighed: Callable[[Any, Any], Any]
+) -> tuple[Any, Any, Any]:
+    """What the nearest even and odd symbols cost, and in which lanes the even one is 0.
+
+    Args:
+        builder: of the intrinsic.
+        quantiser: whose symbols.
+        size: of values.
+        weighed: what symbols cost, by how far their points are away and by their own sizes.
+    """
+    none, one = _everywhere(_INDICES, 0), _everywhere(_INDICES, 1)
+    # Of the two symbols whose points the value lies between, the one nearer to 0.
+    between = builder.fadd(size, _everywhere(_FLOATS, 0.5 * quantiser))
+    inner = builder.fptosi(between, _INDICES)
+    off = builder.fsub(between, builder.sitofp(inner, _FLOATS))
+    rest = builder.fsub(_everywhere(_FLOATS, 1.0), off)
+    if quantiser:  # the point of 0 is 0 too, not half a step below
+        off = builder.select(builder.icmp_signed("==", inner, none), size, off)
+    near, far = weighed(off, inner), weighed(rest, builder.add(inner, one))
+    is_odd = builder.trunc(inner, _BITS_OF_LANES)
+    even, odd = builder.select(is_odd, far, near), builder.select(is_odd, near, far)
+    zero = weighed(size, none)
+    is_less = builder.fcmp_ordered("<", zero, even)
+    is_near = builder.fcmp_ordered("<", size, _everywhere(_FLOATS, FAR))
+    is_zero = builder.and_(is_less, is_near)
+    return builder.select(is_zero, zero, even), odd, is_zero
+
+
+def _everywhere(kind: Any, number: float) -> Any:
+    return kind([number] * WIDTH)
+
+
+def _signs_and_sizes(builder: Any, values: Any) -> tuple[Any, Any]:
+    """In which lanes values are below 0, and how large they are."""
+    nothing = _everywhere(_FLOATS, 0.0)
+    is_below = builder.fcmp_ordered("<", values, nothing)
+    return is_below, builder.select(is_below, builder.fsub(nothing, values), values)
+
+
+def _gathered(builder: Any, kind: Any, first: Any, indices: Any) -> Any:
+    """The numbers at indices from the first on."""
+    found = kind(ir.Undefined)
+    for lane in range(WIDTH):
+        place = ir.Constant(ir.IntType(32), lane)
+        index = builder.zext(builder.extract_element(indices, place), ir.IntType(64))
+        there = builder.load(builder.gep(first, [index]))
+        found = builder.insert_element(found, there, place)
+    return found
+
+
+def _sum_of(builder: Any, states: Any, mask: int) -> Any:
+    """`sum_of_bits`, of the eight bits of states."""
+    bits = builder.and_(states, _everywhere(_INDICES, mask))
+    for shift in (4, 2, 1):
+        bits = builder.xor(bits, builder.lshr(bits, _everywhere(_INDICES, shift)))
+    return builder.and_(bits, _everywhere(_INDICES, 1))
 
 
 def _rows(context: Any, builder: Any, kind: Any, array: Any, value: Any) -> Callable[[Any], Any]:
