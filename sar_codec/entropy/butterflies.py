@@ -13,6 +13,7 @@ from numba.core import cgutils
 from numba.extending import intrinsic
 
 from sar_codec.entropy.trellis import (
+    FAR,
     MASK_OF_NEXT,
     MASK_OF_QUANTISER,
     QUANTISERS,
@@ -24,7 +25,6 @@ WIDTH = 32  # lanes, of 16 bits each
 STATES = 2**STATE_BITS
 # Of costs, a squared step is so many; what costs more than four of them is taken to cost that.
 UNIT, MOST = 256.0, 1023.0
-FAR = 2.0  # that 0 is no choice any more; no symbol costs that much more than others
 _LANES, _BITS = ir.VectorType(ir.IntType(16), WIDTH), ir.IntType(WIDTH)
 _FLOATS, _DOUBLES, _INDICES, _BYTES, _BITS_OF_LANES = (
     ir.VectorType(kind, WIDTH)

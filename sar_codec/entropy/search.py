@@ -17,6 +17,7 @@ from sar_codec.entropy.trellis import (
     BEFORE,
     BIT,
     ESCAPE_BITS,
+    LONG,
     QUIET,
     SHORT,
     half_points,
@@ -84,7 +85,7 @@ def quantised_around(values: Tensor, means: Tensor, indices: Tensor, prices: Pri
 
 
 def quantised_in_training(values: Tensor, scales: Tensor, prices: Prices) -> Around:
-    """As `quantised_around`, of means of 0; on a GPU, which must not wait, `quantised_shortly`.
+    """As `quantised_around`, of means of 0; on a GPU, which must not wait, `quantised_there`.
 
     Args:
         values: of images, `(B, n)`, float32, in steps.
@@ -92,15 +93,25 @@ def quantised_in_training(values: Tensor, scales: Tensor, prices: Prices) -> Aro
         prices: of symbols.
     """
     if values.device.type != "cpu":
-        return quantised_shortly(values, scales, prices)
+        return quantised_there(values, scales, prices)
     indices = (FRACTION * scales).int()
     return quantised_around(values, torch.zeros_like(indices), indices, prices)
 
 
-def quantised_shortly(values: Tensor, scales: Tensor, prices: Prices) -> Around:
-    """Lanes through the short trellis, on any device; else as `quantised_in_training`."""
+def quantised_there(values: Tensor, scales: Tensor, prices: Prices) -> Around:
+    """Lanes through a trellis without a word to the host; else as `quantised_in_training`.
+
+    It is the long one where a GPU has a kernel, see `has_kernel`. By tensors' functions it is the
+    short one, and even that takes many times as long.
+    """
     off = values.nan_to_num(0).clamp(-LARGEST_VALUE, LARGEST_VALUE)
-    coded = of_tensors(in_lanes(off, SHORT.length), in_lanes(scales, SHORT.length), prices)
+    if values.is_cuda and has_kernel():
+        from sar_codec.entropy import trellis_kernel
+
+        lanes = (in_lanes(each, LONG.length) for each in (off, scales))
+        coded = Quantised(*trellis_kernel.searched(*lanes, *prices))
+    else:
+        coded = of_tensors(*(in_lanes(each, SHORT.length) for each in (off, scales)), prices)
     decoded = out_of_lanes(coded.points, values).double() * (FRACTION // 2)
     return Around(coded.symbols, coded.tables, decoded)
 
@@ -124,18 +135,11 @@ def out_of_lanes(lanes: Tensor, like: Tensor) -> Tensor:
 def of_tensors(values: Tensor, scales: Tensor, prices: Prices) -> Quantised:
     """Symbols with the least sum of squared errors and bits, of paths through the short trellis.
 
-    By a kernel on a GPU, where Triton and a C compiler are; else by tensors' functions, which take
-    many times as long as a compiled loop.
-
     Args:
         values: `(L, n)`, float32, in steps: n sequences, each of L values.
         scales: of each value, int64.
         prices: of symbols of these scales.
     """
-    if values.is_cuda and has_kernel():
-        from sar_codec.entropy import trellis_kernel
-
-        return Quantised(*trellis_kernel.searched(values, scales, *prices))
     active = (values.abs().amax(0) >= QUIET).nonzero()[:, 0]
     symbols = torch.zeros_like(values, dtype=torch.int64)
     symbols[:, active] = _searched(values[:, active], scales[:, active], prices)

@@ -26,6 +26,7 @@ BIT = 0.1
 # Sequences whose values are all nearer to 0 become zeros: anything else costs more than it saves.
 QUIET = 0.55
 ESCAPE_BITS = 12.0  # about what a symbol beyond its table costs more than the last one in it
+FAR = 2.0  # steps, that 0 is no choice any more; no symbol costs that much more than others
 
 
 class Trellis(NamedTuple):
@@ -42,7 +43,7 @@ class Trellis(NamedTuple):
     length: int
 
 
-# Of eight states, that is: those of files before there was another, and of training on GPUs.
+# Of eight states, that is: those of files before there was another.
 SHORT = Trellis(
     np.array([(0, 2), (5, 7), (1, 3), (6, 4), (2, 0), (4, 6), (3, 1), (7, 5)]),
     np.arange(8) & 1,

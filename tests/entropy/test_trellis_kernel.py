@@ -8,12 +8,13 @@ from importlib.util import find_spec
 import pytest
 import torch
 from torch import Tensor
+from viterbi import beyond_the_cheapest
 
 from sar_codec.entropy.counted import CountedTables
 from sar_codec.entropy.gaussian import SCALES
-from sar_codec.entropy.search import Prices, Quantised, has_kernel, of_tensors
+from sar_codec.entropy.search import Prices, Quantised, has_kernel
 from sar_codec.entropy.tables import LARGEST_SYMBOL, LARGEST_VALUE
-from sar_codec.entropy.trellis import SHORT, half_points, quantisers_of
+from sar_codec.entropy.trellis import LONG, half_points, quantisers_of
 
 pytestmark = pytest.mark.skipif(find_spec("triton") is None, reason="Triton is not installed")
 
@@ -41,40 +42,56 @@ def release(package: str) -> tuple[int, ...]:
     return tuple(int(each) for each in version(package).split(".")[:2])
 
 
-def examples(count: int) -> tuple[Tensor, Tensor]:
-    """Values of all sizes, and scales that fit them more or less; quiet lanes too."""
+def examples() -> tuple[Tensor, Tensor]:
+    """Values of all sizes, and scales that fit them more or less; the first lane is quiet.
+
+    Few and short ones where the kernel is interpreted, which takes 20 ms a step.
+    """
+    shape = (LONG.length, 300) if torch.cuda.is_available() else (32, 8)
     generator = torch.Generator().manual_seed(0)
-    scales = torch.randint(0, SCALES, (64, count), generator=generator)
-    values = torch.exp2(scales / 6 - 3 + torch.randn(64, count, generator=generator))
-    values *= torch.randn(64, count, generator=generator)
-    values[:, :5] = 0.1
+    scales = torch.randint(0, SCALES, shape, generator=generator)
+    values = torch.exp2(scales / 6 - 3 + torch.randn(shape, generator=generator))
+    values *= torch.randn(shape, generator=generator)
+    values[:, 0] = 0.1
     return values, scales
 
 
-def test_it_finds_what_that_of_tensors_does(search: Search) -> None:
-    values, scales = examples(300)
+def test_it_finds_the_cheapest_paths(search: Search) -> None:
+    values, scales = examples()
     prices = CountedTables().prices()
-    found, expected = search(values, scales, prices), of_tensors(values, scales, prices)
-    # Sums of costs may be rounded otherwise, and of two paths the other one be taken.
-    same = (found.symbols == expected.symbols).all(0)
-    assert same.float().mean() > 0.98
-    assert not found.symbols[:, :5].any()
-    assert all(torch.equal(a[:, same], b[:, same]) for a, b in zip(found, expected, strict=True))
+    found = search(values, scales, prices)
+    assert not found.symbols[:, 0].any()
+    more = beyond_the_cheapest(found.symbols, values, scales, prices)[1:]
+    assert (more / len(values)).abs().max() < 1e-5
+    # Some other path is not as cheap.
+    other = found.symbols[:, 1:].clone()
+    other[3] += 2
+    assert beyond_the_cheapest(other, values[:, 1:], scales[:, 1:], prices).min() > 0
+
+
+def test_zeros_are_taken_where_they_cost_less(search: Search) -> None:
+    """Of both quantisers, instead of the 2 that is nearer."""
+    values = torch.full((16, 1), 1.2)
+    values[::3] = -1.2
+    prices = CountedTables().prices()
+    found = search(values, torch.zeros_like(values).long(), prices)
+    assert (found.symbols == 0).any()
+    assert beyond_the_cheapest(found.symbols, values, torch.zeros(16, 1).long(), prices) < 1e-3
 
 
 def test_tables_and_points_are_those_of_the_quantisers(search: Search) -> None:
-    values, scales = examples(130)
+    values, scales = examples()
     # Of these float32 has no odd numbers, and none between two even ones.
-    values[3, 7], values[:, 8], values[::2, 9], values[5, 10] = 2**24 + 2, 2**27, -(2**26) - 4, 1e5
-    values[::3, 11] = LARGEST_VALUE
-    values[1::3, 11] = -LARGEST_VALUE
+    values[3, 7], values[:, 1], values[::2, 2], values[5, 3] = 2**24 + 2, 2**27, -(2**26) - 4, 1e5
+    values[::3, 4] = LARGEST_VALUE
+    values[1::3, 4] = -LARGEST_VALUE
     found = search(values, scales, CountedTables().prices())
     assert found.symbols.abs().max() <= LARGEST_SYMBOL
-    quantisers = quantisers_of(found.symbols, SHORT)
+    quantisers = quantisers_of(found.symbols, LONG)
     assert torch.equal(found.tables, SCALES * quantisers + scales)
     assert torch.equal(found.points, half_points(found.symbols, quantisers))
     near = values.abs() < 1000
-    assert (values - found.points / 2)[near].abs().max() <= 1.5
+    assert (values - found.points / 2)[near].abs().max() <= 2
 
 
 def test_there_is_no_kernel_without_a_compiler(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -92,5 +109,6 @@ def test_there_is_no_kernel_without_a_compiler(monkeypatch: pytest.MonkeyPatch) 
 
 
 def test_no_lanes_at_all_give_no_symbols(search: Search) -> None:
-    none = torch.zeros(64, 0)
-    assert search(none, none.long(), CountedTables().prices()).symbols.shape == (64, 0)
+    none = torch.zeros(LONG.length, 0)
+    found = search(none, none.long(), CountedTables().prices())
+    assert found.symbols.shape == (LONG.length, 0)
