@@ -46,6 +46,7 @@ class Codec(nn.Module, ABC):
         analysis_depth: residual blocks.
         synthesis_depth: likewise.
         refinement_width: channels of what refines the image; 0: nothing does.
+        lapped: whether the blocks of the linear transform overlap.
     """
 
     alignment: int  # sides of what is coded are multiples of it
@@ -58,10 +59,11 @@ class Codec(nn.Module, ABC):
         analysis_depth: int,
         synthesis_depth: int,
         refinement_width: int = 0,
+        lapped: bool = False,
     ) -> None:
         super().__init__()
-        self.analysis = Analysis(latents, width, analysis_depth)
-        self.synthesis = Synthesis(latents, width, synthesis_depth, refinement_width)
+        self.analysis = Analysis(latents, width, analysis_depth, lapped)
+        self.synthesis = Synthesis(latents, width, synthesis_depth, refinement_width, lapped)
         self.gains = Gains(latents)
         self.scale_tables = CountedTables()
 

@@ -79,6 +79,7 @@ class Hyperprior(Codec):
         hyper_width: channels of the integer layers up to 1/32 of the resolution.
         context_width: channels of those at 1/16.
         refinement_width: channels of what refines the image at the end; 0: nothing does.
+        lapped: whether the blocks of 16x16 overlap.
     """
 
     alignment = 4 * BLOCK  # the hyper-latent's stride
@@ -94,13 +95,16 @@ class Hyperprior(Codec):
         hyper_width: Width = 96,
         context_width: Width = 128,
         refinement_width: Annotated[int, Ge(0), Le(4096)] = 0,
+        lapped: bool = False,
     ) -> None:
         if coarse_channels >= latent_channels:
             raise UserError(
                 f"model.coarse_channels={coarse_channels}: expected fewer than "
                 f"model.latent_channels, which is {latent_channels}"
             )
-        super().__init__(latent_channels, width, analysis_depth, synthesis_depth, refinement_width)
+        super().__init__(
+            latent_channels, width, analysis_depth, synthesis_depth, refinement_width, lapped
+        )
         self.hyper_analysis = HyperAnalysis(latent_channels, 2 * width, hyper_channels)
         self.hyper_density = FactorizedDensity(hyper_channels)
         self.coarse = coarse_channels

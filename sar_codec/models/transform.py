@@ -1,5 +1,6 @@
 """Image to latents and back, at any quality of a range: what the codecs share."""
 
+import math
 from typing import NamedTuple
 
 import torch
@@ -42,19 +43,21 @@ class Coded(NamedTuple):
 class Analysis(nn.Module):
     """Image `(B, 1, H, W)`, sides multiples of 16 -> latents `(B, latents, H/16, W/16)`.
 
-    The linear path starts as the lowest frequencies of a 16x16 DCT, the other one near zero.
+    The linear path starts as the lowest frequencies of a 16x16 DCT, the other one near zero. Where
+    it is `lapped`, what lies across borders of blocks is filtered before.
 
     Attributes:
         reach: how many 16x16 blocks around tell about a latent.
     """
 
-    def __init__(self, latents: int, width: int, depth: int) -> None:
+    def __init__(self, latents: int, width: int, depth: int, lapped: bool = False) -> None:
         super().__init__()
+        self.across = AcrossBorders(lapping()) if lapped else None
         self.linear = _Linear(low_frequencies(latents))
         self.enter = Pointwise(_BAND**2, width)
         self.levels = nn.Parameter(torch.zeros(LEVELS, width))
         self.blocks = nn.Sequential(*(QuickResidualBlock(width) for _ in range(depth)))
-        self.reach = _reach(depth)
+        self.reach = _reach(depth, lapped)
         self.halve = nn.Conv2d(width, 2 * width, 2, stride=2)
         self.leave = Pointwise(2 * width, latents)
         nn.init.normal_(self.leave.weight, std=1e-3)
@@ -63,7 +66,8 @@ class Analysis(nn.Module):
         centred = x - 0.5
         inside = self.enter(in_blocks(centred, _BAND))
         inside = self.halve(self.blocks(shifted(inside, between_levels(self.levels, level))))
-        inside, blocks = gelu(inside), in_blocks(centred, BLOCK)
+        inside = gelu(inside)
+        blocks = in_blocks(centred if self.across is None else self.across(centred), BLOCK)
         if has_kernels(x):  # latents are coded one channel after the other
             linear = in_planes(self.linear.matrix(), blocks)
             return in_planes(self.leave.weight.flatten(1), inside, linear)
@@ -79,14 +83,22 @@ class Synthesis(nn.Module):
         reach: how many latents around tell about a 16x16 block.
     """
 
-    def __init__(self, latents: int, width: int, depth: int, refinement_width: int = 0) -> None:
+    def __init__(
+        self,
+        latents: int,
+        width: int,
+        depth: int,
+        refinement_width: int = 0,
+        lapped: bool = False,
+    ) -> None:
         super().__init__()
+        self.across = AcrossBorders(lapping().T) if lapped else None
         self.linear = _Linear(low_frequencies(latents).T)
         self.enter = Pointwise(latents, 4 * width)
         self.levels = nn.Parameter(torch.zeros(LEVELS, 4 * width))
         self.blocks = nn.Sequential(*(QuickResidualBlock(width) for _ in range(depth)))
         self.refinement = Refinement(refinement_width, LEVELS) if refinement_width else None
-        self.reach = _reach(depth, REACH if refinement_width else 0)
+        self.reach = _reach(depth, lapped, REACH if refinement_width else 0)
         self.leave = Pointwise(width, _BAND**2)
         nn.init.normal_(self.leave.weight, std=1e-3)
 
@@ -94,6 +106,7 @@ class Synthesis(nn.Module):
         inside = shifted(self.enter(y), between_levels(self.levels, level))
         inside = self.leave(self.blocks(functional.pixel_shuffle(inside, 2)))
         image = out_of_blocks(self.linear(y), BLOCK)
+        image = image if self.across is None else self.across(image)
         image = summed(summed(image, out_of_blocks(inside, _BAND)), 0.5)
         return image if self.refinement is None else self.refinement(image, level)
 
@@ -108,9 +121,54 @@ def shifted(x: Tensor, bias: Tensor) -> Tensor:
     return summed(x, bias if torch.is_grad_enabled() else bias.to(x.dtype))
 
 
-def _reach(depth: int, pixels: int = 0) -> int:
+def _reach(depth: int, lapped: bool, pixels: int = 0) -> int:
     """In 16x16 blocks, of so many 3x3 convolutions on 8x8 ones, and so many pixels."""
-    return -(-(_BAND * depth + pixels) // BLOCK)
+    return -(-(max(_BAND * depth, BLOCK // 2 * lapped) + pixels) // BLOCK)
+
+
+def lapping() -> Tensor:
+    """What makes the DCT of 16x16 blocks one of blocks that overlap by half, along an axis.
+
+    `(16, 16)`, orthonormal, for the eight numbers before a border and the eight after it: smooth
+    functions of a block no longer end at its borders. A block of speckle tells of its neighbours:
+    on Sentinel-1, lapped ones tell a tenth less (by the spectrum, for an RMSE of 1 dB).
+
+    Tran, Liang and Tu 2003, https://doi.org/10.1109/TSP.2003.811222
+    """
+    half = BLOCK // 2
+    place = torch.arange(half) + 0.5
+    second = torch.cos(torch.outer(torch.arange(half), place) * math.pi / half)
+    second = second / second.norm(dim=1, keepdim=True)
+    fourth = torch.cos(torch.outer(place, place) * math.pi / half) * (2 / half) ** 0.5
+    turned = (second.T @ fourth).flip(0, 1)
+    one, mirror = torch.eye(half), torch.eye(half).flip(0)
+    butterfly = torch.cat([torch.cat([one, mirror], 1), torch.cat([mirror, -one], 1)])
+    return butterfly @ torch.block_diag(one, turned) @ butterfly / 2
+
+
+class AcrossBorders(nn.Module):
+    """Image `(B, 1, H, W)`, sides multiples of 16 -> the same shape, float32.
+
+    A matrix for the eight pixels on either side of each border between blocks of 16, along columns,
+    then along rows. What is nearer to the image's edges stays as it is. Weights are kept as
+    `_Linear` keeps them.
+    """
+
+    def __init__(self, matrix: Tensor) -> None:
+        super().__init__()
+        self.weight = nn.Parameter(BLOCK * matrix)
+
+    def forward(self, x: Tensor) -> Tensor:
+        with torch.autocast(x.device.type, enabled=False):
+            matrix = self.weight / BLOCK
+            half, last = BLOCK // 2, x.shape[-2] - BLOCK // 2
+            inside = x[..., half:last, :].float().unflatten(-2, (-1, BLOCK))
+            inside = (matrix @ inside).flatten(-3, -2)
+            x = torch.cat([x[..., :half, :], inside, x[..., last:, :]], -2)
+            last = x.shape[-1] - half
+            inside = x[..., half:last].unflatten(-1, (-1, BLOCK))
+            inside = (inside @ matrix.T).flatten(-2)
+            return torch.cat([x[..., :half], inside, x[..., last:]], -1)
 
 
 class _Linear(nn.Module):
