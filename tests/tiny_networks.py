@@ -16,6 +16,7 @@ _HYPER = {
     "hyper_width": 6,
     "context_width": 8,
     "refinement_width": 4,
+    "lapped": True,
 }
 CONFIGS: dict[str, dict[str, Any]] = {
     "factorized": {"_target_": "sar_codec.models.factorized.Factorized", **_LATENTS},

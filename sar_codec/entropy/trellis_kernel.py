@@ -96,6 +96,19 @@ def _cost(
 
 
 @triton.jit
+def _larger(one, other):
+    return tl.maximum(one, other)
+
+
+@triton.jit
+def _cheaper(total, state, other_total, other_state):
+    """Of two sums of costs; of equal ones, the first state's."""
+    is_before = other_state < state
+    is_other = (other_total < total) | ((other_total == total) & is_before)
+    return tl.where(is_other, other_total, total), tl.where(is_other, other_state, state)
+
+
+@triton.jit
 def _search(
     ends, seconds, zeros, values, scales, bits, middles, reaches, count, row, length: tl.constexpr,
     BIT: tl.constexpr, ESCAPE_BITS: tl.constexpr, QUIET: tl.constexpr, FAR: tl.constexpr,
@@ -109,7 +122,8 @@ def _search(
     """
     lane = tl.program_id(0).to(tl.int64)
     all_steps = tl.arange(0, length)
-    largest = tl.max(tl.abs(tl.load(values + all_steps * count + lane)))
+    # By Triton's own function of this kind it is not interpreted if it was imported before.
+    largest = tl.reduce(tl.abs(tl.load(values + all_steps * count + lane)), 0, _larger)
     if largest < QUIET:
         tl.store(ends + lane, -1)
     else:
@@ -153,7 +167,9 @@ def _search(
             near = tl.minimum(near_first, near_second)
             totals = tl.join(near, tl.minimum(far_first, far_second))
             totals = tl.reshape(tl.trans(totals), (PAIRS, 2))
-        tl.store(ends + lane, tl.argmin(tl.reshape(totals, (2 * PAIRS,)), 0))
+        states = tl.arange(0, 2 * PAIRS)
+        _, end = tl.reduce((tl.reshape(totals, (2 * PAIRS,)), states), 0, _cheaper)
+        tl.store(ends + lane, end)
 
 
 @triton.jit

@@ -1,6 +1,5 @@
 """Image to latents and back, at any quality of a range: what the codecs share."""
 
-import math
 from typing import NamedTuple
 
 import torch
@@ -11,6 +10,7 @@ from sar_codec.entropy.gaussian import SCALES, index_of
 from sar_codec.entropy.integer import LEVEL_STEPS, between_levels
 from sar_codec.errors import UserError
 from sar_codec.models.autoencoder import BLOCK, gelu, low_frequencies
+from sar_codec.models.lapping import HALF, AcrossBorders, lapping
 from sar_codec.models.layers import (
     Pointwise,
     QuickResidualBlock,
@@ -123,52 +123,7 @@ def shifted(x: Tensor, bias: Tensor) -> Tensor:
 
 def _reach(depth: int, lapped: bool, pixels: int = 0) -> int:
     """In 16x16 blocks, of so many 3x3 convolutions on 8x8 ones, and so many pixels."""
-    return -(-(max(_BAND * depth, BLOCK // 2 * lapped) + pixels) // BLOCK)
-
-
-def lapping() -> Tensor:
-    """What makes the DCT of 16x16 blocks one of blocks that overlap by half, along an axis.
-
-    `(16, 16)`, orthonormal, for the eight numbers before a border and the eight after it: smooth
-    functions of a block no longer end at its borders. A block of speckle tells of its neighbours:
-    on Sentinel-1, lapped ones tell a tenth less (by the spectrum, for an RMSE of 1 dB).
-
-    Tran, Liang and Tu 2003, https://doi.org/10.1109/TSP.2003.811222
-    """
-    half = BLOCK // 2
-    place = torch.arange(half) + 0.5
-    second = torch.cos(torch.outer(torch.arange(half), place) * math.pi / half)
-    second = second / second.norm(dim=1, keepdim=True)
-    fourth = torch.cos(torch.outer(place, place) * math.pi / half) * (2 / half) ** 0.5
-    turned = (second.T @ fourth).flip(0, 1)
-    one, mirror = torch.eye(half), torch.eye(half).flip(0)
-    butterfly = torch.cat([torch.cat([one, mirror], 1), torch.cat([mirror, -one], 1)])
-    return butterfly @ torch.block_diag(one, turned) @ butterfly / 2
-
-
-class AcrossBorders(nn.Module):
-    """Image `(B, 1, H, W)`, sides multiples of 16 -> the same shape, float32.
-
-    A matrix for the eight pixels on either side of each border between blocks of 16, along columns,
-    then along rows. What is nearer to the image's edges stays as it is. Weights are kept as
-    `_Linear` keeps them.
-    """
-
-    def __init__(self, matrix: Tensor) -> None:
-        super().__init__()
-        self.weight = nn.Parameter(BLOCK * matrix)
-
-    def forward(self, x: Tensor) -> Tensor:
-        with torch.autocast(x.device.type, enabled=False):
-            matrix = self.weight / BLOCK
-            half, last = BLOCK // 2, x.shape[-2] - BLOCK // 2
-            inside = x[..., half:last, :].float().unflatten(-2, (-1, BLOCK))
-            inside = (matrix @ inside).flatten(-3, -2)
-            x = torch.cat([x[..., :half, :], inside, x[..., last:, :]], -2)
-            last = x.shape[-1] - half
-            inside = x[..., half:last].unflatten(-1, (-1, BLOCK))
-            inside = (inside @ matrix.T).flatten(-2)
-            return torch.cat([x[..., :half], inside, x[..., last:]], -1)
+    return -(-(max(_BAND * depth, HALF * lapped) + pixels) // BLOCK)
 
 
 class _Linear(nn.Module):

@@ -58,7 +58,8 @@ def test_blocks_give_the_same_with_and_without_gradients(
 @pytest.mark.usefixtures("alone")
 def test_transforms_give_the_same_with_and_without_gradients() -> None:
     torch.manual_seed(0)
-    analysis, synthesis = Analysis(40, 64, 2), Synthesis(40, 64, 3, refinement_width=8)
+    analysis = Analysis(40, 64, 2, lapped=True)
+    synthesis = Synthesis(40, 64, 3, refinement_width=8, lapped=True)
     for each in (*analysis.parameters(), *synthesis.parameters()):
         torch.nn.init.normal_(each, std=each[0].numel() ** -0.5)
     x, y, level = torch.rand(2, 1, 96, 64), torch.randn(2, 40, 6, 4), torch.tensor([0.5, 6.0])
