@@ -27,6 +27,9 @@ BIT = 0.1
 QUIET = 0.55
 ESCAPE_BITS = 12.0  # about what a symbol beyond its table costs more than the last one in it
 FAR = 2.0  # steps, that 0 is no choice any more; no symbol costs that much more than others
+# Squared steps that points are off, of numbers whose deviation is larger than that; of others,
+# nearly all become 0.
+ERROR = 0.069
 
 
 class Trellis(NamedTuple):
@@ -90,6 +93,18 @@ LONG = _shifting(STATE_BITS, 512)
 def half_points(symbols: Tensor, quantiser: Tensor) -> Tensor:
     """The points that symbols stand for, in half steps: int64."""
     return 2 * symbols - symbols.sign() * quantiser
+
+
+def followed(scale: Tensor) -> Tensor:
+    """What share of a change of Gaussian numbers the points follow: 1 - error / variance.
+
+    That is how much the points' product with the numbers is of the numbers' own, on average. Numbers
+    that are small become 0, whatever they are.
+
+    Args:
+        scale: their standard deviation, in steps.
+    """
+    return (1 - ERROR / scale.square()).clamp_min(0)
 
 
 def quantisers_of(symbols: Tensor, trellis: Trellis) -> Tensor:

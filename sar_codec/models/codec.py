@@ -13,7 +13,7 @@ from sar_codec.entropy.integer import FRACTION
 from sar_codec.entropy.quantisation import bounded, noisy
 from sar_codec.entropy.search import quantised_around, quantised_in_training
 from sar_codec.entropy.tables import IntegerTables
-from sar_codec.entropy.trellis import LONG, Trellis
+from sar_codec.entropy.trellis import LONG, Trellis, followed
 from sar_codec.errors import UserError
 from sar_codec.models.autoencoder import BLOCK
 from sar_codec.models.transform import (
@@ -68,11 +68,12 @@ class Codec(nn.Module, ABC):
         self.scale_tables = CountedTables()
 
     @abstractmethod
-    def estimate(self, y: Tensor, level: Tensor) -> tuple[Tensor, Tensor]:
+    def estimate(self, y: Tensor, fixed: Tensor, level: Tensor) -> tuple[Tensor, Tensor]:
         """Rounded latents, and the bits of each image, both with gradients.
 
         Args:
             y: latents times gains, `(B, latents, h, w)`, float32.
+            fixed: the same, with no gradient to the gains.
             level: `(B,)`, float32.
         """
 
@@ -111,7 +112,9 @@ class Codec(nn.Module, ABC):
         aligned = padded(x, self.alignment)
         if self.training:
             level = random_levels(len(x), x.device)
-            y_hat, bits = self.estimate(self._latents(aligned, level), level)
+            latents = self.analysis(aligned, level)
+            y, fixed = self.gains(latents, level), self.gains.fixed(latents, level)
+            y_hat, bits = self.estimate(y, fixed, level)
         else:
             level = every_level(len(x), x.device)
             spent = Spent(len(x))
@@ -231,12 +234,18 @@ class Spent:
 
 
 def estimated(
-    y: Tensor, mean: Tensor, index: Tensor, tables: CountedTables
+    y: Tensor, fixed: Tensor, mean: Tensor, index: Tensor, tables: CountedTables
 ) -> tuple[Tensor, Tensor]:
     """Latents quantised around their means, and each image's bits; both with gradients.
 
+    What is decoded has the gradient of the latents, as if nothing was rounded, but for gains. To
+    these it would promise that all errors shrink with the steps; but latents that become 0 do so
+    with steps that are a little smaller, too. With such gradients, latents that are nearly always 0
+    got more than they are worth: 2 % of the bits at 0.05 bits a pixel, 0.4 % at 2.
+
     Args:
         y: latents, `(B, ...)`.
+        fixed: the same, with no gradient to what they were multiplied by.
         mean: of each, predicted.
         index: of each one's scale, not rounded.
         tables: of scales; in training they count the symbols.
@@ -252,7 +261,8 @@ def estimated(
             tables.count(symbols, numbers)
         points = (found.decoded / FRACTION).reshape(y.shape)
     noisy_bits = gaussian_bits(noisy(y) - mean, scale).flatten(1).sum(1)
-    return y + (points.to(y.dtype) + mean - y).detach(), with_gradient_of(noisy_bits, bits)
+    seen = fixed + followed(scale.detach()) * (y - fixed)
+    return seen + (points.to(y.dtype) + mean - seen).detach(), with_gradient_of(noisy_bits, bits)
 
 
 def with_gradient_of(noisy_bits: Tensor, rounded_bits: Tensor) -> Tensor:

@@ -44,9 +44,9 @@ class Factorized(Codec):
         scales = untrained_scales(latent_channels)
         self.densities = nn.Parameter(torch.cat([torch.zeros_like(scales), scales], 1))
 
-    def estimate(self, y: Tensor, level: Tensor) -> tuple[Tensor, Tensor]:
+    def estimate(self, y: Tensor, fixed: Tensor, level: Tensor) -> tuple[Tensor, Tensor]:
         mean, index = self._means_and_scales(level, y.shape[2:])
-        return estimated(y, mean, index, self.scale_tables)
+        return estimated(y, fixed, mean, index, self.scale_tables)
 
     def encode(
         self, y: Tensor, level: Tensor, put: Put, within: tuple[int, int] | None = None

@@ -116,15 +116,15 @@ class Hyperprior(Codec):
             context_width,
         )
 
-    def estimate(self, y: Tensor, level: Tensor) -> tuple[Tensor, Tensor]:
+    def estimate(self, y: Tensor, fixed: Tensor, level: Tensor) -> tuple[Tensor, Tensor]:
         z = self.hyper_analysis(y, level).float()
         density = self.hyper_density
         z_bits = with_gradient_of(density.bits(noisy(z)), density.bits(z.detach().round()))
         bits = [z_bits.flatten(1).sum(1)]
-        parts = self.parts(y)
+        parts = list(zip(self.parts(y), self.parts(fixed), strict=True))
 
         def code(part: int, mean: Tensor, index: Tensor) -> Tensor:
-            y_hat, spent = estimated(parts[part], mean, index, self.scale_tables)
+            y_hat, spent = estimated(*parts[part], mean, index, self.scale_tables)
             bits.append(spent)
             return y_hat
 

@@ -163,6 +163,10 @@ class Gains(nn.Module):
         """Latents as they are rounded, float32."""
         return y.float() * torch.exp2(between_levels(self.log_gain, level))
 
+    def fixed(self, y: Tensor, level: Tensor) -> Tensor:
+        """The same as latents multiplied by what learns nothing."""
+        return y.float() * torch.exp2(between_levels(self.log_gain.detach(), level))
+
     def undo(self, y: Tensor, level: Tensor) -> Tensor:
         """Rounded latents as they were."""
         return y * self.inverse(level)

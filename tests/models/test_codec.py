@@ -96,7 +96,7 @@ def test_bits_estimated_in_training_are_within_1_percent_of_bytes(kind: str) -> 
         level = torch.tensor([quality - 1])
         with torch.no_grad():
             y = model.gains(model.analysis(x, level), level)
-            estimated = model.estimate(y, level)[1].item()
+            estimated = model.estimate(y, y, level)[1].item()
         bits = 8 * len(model.compress(x, quality))
         assert bits / x.numel() > 0.1
         assert bits == pytest.approx(estimated, rel=0.01), f"quality {quality}"
