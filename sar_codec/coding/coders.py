@@ -68,9 +68,11 @@ class QualityCoder:
     ) -> tuple[Begun, Tensor | None]:
         decibels = header.stored(band).to_decibels(pixels)
         decibels[~valid] = np.nan
-        inner = tile.within(Window(0, 0, *decibels.shape))
+        whole = Window(0, 0, *decibels.shape)
+        inner = tile.within(whole)
         encoded = None
-        if np.isfinite(decibels[inner]).any():
+        # Of pixels beside a tile in which there is nothing, its latents may tell a part.
+        if np.isfinite(decibels[tile.grown(self.network.overlap, *whole[2:]).within(whole)]).any():
             encoded = self.encoded(decibels, tile, header.about.shift_db[band])
         # Copies, as what is around the tile is not needed any more.
         begun = Begun(pixels[inner].copy(), decibels[inner].copy(), encoded)

@@ -301,11 +301,11 @@ class Image:
         stored = self.header.stored(band)
         symbols = self._held[self._number(tile, band)]
         if symbols is None:
-            nothing = np.nan if stored.dtype.kind == "f" else 0
-            fill = nothing if stored.nodata_pixel is None else stored.nodata_pixel
-            return np.full(shared[2:], fill, stored.dtype)
+            return np.full(shared[2:], self._nothing(band), stored.dtype)
         if isinstance(symbols.decoded, Tensor):
             pixels = stored.to_pixels(self._decibels(tile, band, shared, symbols.part))
+            for lost in self._lost(band, shared):
+                pixels[lost.within(shared)] = self._nothing(band)
         elif symbols.decoded is not None:
             pixels = self._cells.to_pixels(symbols.decoded[inside]).astype(stored.dtype)
             if not self._cells.is_integer:
@@ -317,6 +317,21 @@ class Image:
             kept[~symbols.is_coded] = symbols.others
             pixels = np.where(symbols.is_coded[inside], pixels, kept[inside])
         return pixels
+
+    def _nothing(self, band: int) -> float:
+        """What damaged pixels are."""
+        stored = self.header.stored(band)
+        nothing = np.nan if stored.dtype.kind == "f" else 0
+        return nothing if stored.nodata_pixel is None else stored.nodata_pixel
+
+    def _lost(self, band: int, window: Window) -> Iterator[Window]:
+        """Of a window, what damaged tiles beside it would have told."""
+        assert isinstance(self._network, Network)
+        tiling, overlap = self.header.tiling, self._network.overlap
+        for tile in tiling.touched(window.grown(overlap, tiling.height, tiling.width)):
+            if self._held[self._number(tile, band)] is None:
+                told = tiling.window(tile).grown(overlap, tiling.height, tiling.width)
+                yield told.shared_with(window)
 
     def _decibels(self, tile: int, band: int, shared: Window, part: Part) -> NDArray[np.float32]:
         if not part.gains:

@@ -17,6 +17,7 @@ from sar_codec.data.scaling import from_unit, to_unit
 from sar_codec.entropy.trellis import LONG, SHORT
 from sar_codec.models.autoencoder import BLOCK
 from sar_codec.models.codec import Codec, places_of
+from sar_codec.models.lapping import HALF
 from sar_codec.precision import has_native_bf16
 
 
@@ -60,6 +61,11 @@ class Network:
         """How many pixels around a tile have latents that tell about its pixels."""
         return BLOCK * self.model.synthesis.reach
 
+    @property
+    def overlap(self) -> int:
+        """How many pixels beside a tile are lost without its latents."""
+        return HALF if self.model.analysis.across is not None else 0
+
     def encode(self, decibels: NDArray[np.float32], tile: Window, quality: float) -> Encoded:
         """Codes a tile.
 
@@ -76,7 +82,7 @@ class Network:
             slice(begin // BLOCK, end // BLOCK) for begin, end in zip(tile[:2], ends, strict=True)
         )
         with fast():
-            latents = self.model.latents(x[None, None], quality)
+            latents = self.model.latents(x[None, None], quality, places_of(*decibels.shape))
             data, y_hat = self.model.compress_latents(
                 latents[..., rows, columns], quality, places_of(*tile[2:])
             )
@@ -127,7 +133,7 @@ class Network:
         latents = torch.zeros(1, channels, *wanted[2:])
         for tile, of_tile in tiles:
             if of_tile is None:
-                continue  # nothing there: zeros, as beyond the image's edges
+                continue  # nothing that tells of pixels which count: zeros
             has = Window(tile.row // BLOCK, tile.column // BLOCK, *of_tile.shape[2:])
             shared = has.shared_with(wanted)
             rows, columns = shared.within(wanted)

@@ -85,7 +85,7 @@ def quantised_around(values: Tensor, means: Tensor, indices: Tensor, prices: Pri
 
 
 def quantised_in_training(values: Tensor, scales: Tensor, prices: Prices) -> Around:
-    """As `quantised_around`, of means of 0; on a GPU, which must not wait, `quantised_there`.
+    """As `quantised_around`, of means of 0; on a GPU by `quantised_there`.
 
     Args:
         values: of images, `(B, n)`, float32, in steps.
@@ -99,17 +99,17 @@ def quantised_in_training(values: Tensor, scales: Tensor, prices: Prices) -> Aro
 
 
 def quantised_there(values: Tensor, scales: Tensor, prices: Prices) -> Around:
-    """Lanes through a trellis without a word to the host; else as `quantised_in_training`.
+    """Lanes through a trellis where values are; else as `quantised_in_training`.
 
-    It is the long one where a GPU has a kernel, see `has_kernel`. By tensors' functions it is the
-    short one, and even that takes many times as long.
+    It is the long one where a GPU has a kernel, see `has_kernel`, which makes no one wait. By
+    tensors' functions it is the short one, and even that takes many times as long.
     """
     off = values.nan_to_num(0).clamp(-LARGEST_VALUE, LARGEST_VALUE)
     if values.is_cuda and has_kernel():
         from sar_codec.entropy import trellis_kernel
 
-        lanes = (in_lanes(each, LONG.length) for each in (off, scales))
-        coded = Quantised(*trellis_kernel.searched(*lanes, *prices))
+        given = (in_lanes(each, LONG.length) for each in (off, scales))
+        coded = Quantised(*trellis_kernel.searched(*given, *prices))
     else:
         coded = of_tensors(*(in_lanes(each, SHORT.length) for each in (off, scales)), prices)
     decoded = out_of_lanes(coded.points, values).double() * (FRACTION // 2)

@@ -98,8 +98,8 @@ def half_points(symbols: Tensor, quantiser: Tensor) -> Tensor:
 def followed(scale: Tensor) -> Tensor:
     """What share of a change of Gaussian numbers the points follow: 1 - error / variance.
 
-    That is how much the points' product with the numbers is of the numbers' own, on average. Numbers
-    that are small become 0, whatever they are.
+    That is what points times numbers are of numbers squared, on average. Small ones become 0,
+    whatever they are.
 
     Args:
         scale: their standard deviation, in steps.

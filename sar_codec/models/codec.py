@@ -117,9 +117,9 @@ class Codec(nn.Module, ABC):
             y_hat, bits = self.estimate(y, fixed, level)
         else:
             level = every_level(len(x), x.device)
-            spent = Spent(len(x))
-            y, within = self._latents(aligned, level), places_of(*x.shape[-2:])
-            y_hat = in_units(self.encode(y, level, spent.put_lanes, within))
+            spent, within = Spent(len(x)), places_of(*x.shape[-2:])
+            y = self._latents(aligned, level, within)
+            y_hat = _coded(in_units(self.encode(y, level, spent.put_lanes, within)), within)
             bits = spent.bits()
         x_hat = self.synthesis(self.gains.undo(y_hat, level), level)
         return x_hat[..., : x.shape[-2], : x.shape[-1]], Coded(bits, level / (LEVELS - 1))
@@ -135,8 +135,9 @@ class Codec(nn.Module, ABC):
         Raises:
             UserError: there is no such quality, or pixels are not finite.
         """
-        y = self.latents(padded(x, self.alignment), quality)
-        return self.compress_latents(y, quality, places_of(*x.shape[-2:]))[0]
+        within = places_of(*x.shape[-2:])
+        y = self.latents(padded(x, self.alignment), quality, within)
+        return self.compress_latents(y, quality, within)[0]
 
     @torch.no_grad()
     def decompress(self, data: bytes, quality: float, height: int, width: int) -> Tensor:
@@ -146,13 +147,20 @@ class Codec(nn.Module, ABC):
             UserError: there is no such quality, or the bytes cannot be from `compress`.
         """
         latents = self.decompress_latents(data, quality, height, width)
+        latents = _coded(latents, places_of(height, width))
         return self.image(latents, quality)[..., :height, :width]
 
     @torch.no_grad()
-    def latents(self, x: Tensor, quality: float) -> Tensor:
+    def latents(self, x: Tensor, quality: float, within: tuple[int, int] | None = None) -> Tensor:
         """Latents of an image `(1, 1, H, W)`, not rounded: `(1, latents, h, w)`, float32.
 
         One place for each 16x16 pixels, of which the last ones are filled up.
+
+        Args:
+            x: the image.
+            quality: from 1 to 8.
+            within: rows and columns of places that hold some of the image, where it has more than
+                these already; None: all.
 
         Raises:
             UserError: there is no such quality, or pixels are not finite.
@@ -160,7 +168,7 @@ class Codec(nn.Module, ABC):
         level = level_of(quality, x.device)
         if not torch.stack(x.aminmax()).isfinite().all():
             raise UserError("the image has pixels that are not finite: fill them before coding")
-        return self._latents(padded(x, BLOCK), level)
+        return self._latents(padded(x, BLOCK), level, within)
 
     @torch.no_grad()
     def compress_latents(
@@ -209,8 +217,8 @@ class Codec(nn.Module, ABC):
         level = level_of(quality, y_hat.device)
         return self.synthesis(y_hat.float() * (self.gains.inverse(level) / FRACTION), level)
 
-    def _latents(self, x: Tensor, level: Tensor) -> Tensor:
-        return self.gains(self.analysis(x, level), level)
+    def _latents(self, x: Tensor, level: Tensor, within: tuple[int, int] | None = None) -> Tensor:
+        return self.gains(self.analysis(x, level, within), level)
 
 
 class Spent:
@@ -329,6 +337,11 @@ def _unflat(flat: Tensor, mean: Tensor, is_coded: Tensor | None) -> Tensor:
 def places_of(height: int, width: int) -> tuple[int, int]:
     """Rows and columns of latents that hold some of an image."""
     return -(-height // BLOCK), -(-width // BLOCK)
+
+
+def _coded(y_hat: Tensor, within: tuple[int, int]) -> Tensor:
+    """Latents without those that are beyond the image: what is predicted of these tells nothing."""
+    return y_hat[..., : within[0], : within[1]]
 
 
 def in_units(y_hat: Tensor) -> Tensor:

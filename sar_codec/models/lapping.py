@@ -33,15 +33,23 @@ class AcrossBorders(nn.Module):
     """Image `(B, 1, H, W)`, sides multiples of 16 -> the same shape, float32.
 
     A matrix for the eight pixels on either side of each border between blocks of 16, along columns,
-    then along rows. What is nearer to the image's edges stays as it is. Weights are kept 16 times
-    as large as they are, as those of the linear transform are.
+    then along rows. The eight pixels at each edge of the image stay as they are. Weights are kept
+    16 times as large as they are, as those of the linear transform are.
     """
 
     def __init__(self, matrix: Tensor) -> None:
         super().__init__()
         self.weight = nn.Parameter(BLOCK * matrix)
 
-    def forward(self, x: Tensor) -> Tensor:
+    def forward(self, x: Tensor, within: tuple[int, int] | None = None) -> Tensor:
+        """Filters borders of the first rows and columns of blocks, so many; None: of all."""
+        if within is not None and any(
+            BLOCK * blocks < side for blocks, side in zip(within, x.shape[2:], strict=True)
+        ):
+            rows, columns = (slice(0, BLOCK * blocks) for blocks in within)
+            out = x.float().clone()
+            out[..., rows, columns] = self(x[..., rows, columns])
+            return out
         with torch.autocast(x.device.type, enabled=False):
             matrix, x = self.weight / BLOCK, x.float()
             if not torch.is_grad_enabled():
@@ -61,8 +69,8 @@ def _between_halves(x: Tensor, along: int) -> tuple[Tensor, Tensor, Tensor]:
 
 def _filtered(x: Tensor, matrix: Tensor) -> Tensor:
     """What `AcrossBorders` gives, with fewer passes through memory."""
-    out = x.clone()
-    for image, result in zip(x[:, 0], out[:, 0], strict=True):
+    out = x.clone(memory_format=torch.contiguous_format)
+    for image, result in zip(x.flatten(0, 1), out.flatten(0, 1), strict=True):
         rows, filtered = _between_halves(image, -2)[1], _between_halves(result, -2)[1]
         torch.bmm(matrix.expand(len(rows), -1, -1), rows, out=filtered)
         columns = _between_halves(result, -1)[1]

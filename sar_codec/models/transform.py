@@ -43,8 +43,8 @@ class Coded(NamedTuple):
 class Analysis(nn.Module):
     """Image `(B, 1, H, W)`, sides multiples of 16 -> latents `(B, latents, H/16, W/16)`.
 
-    The linear path starts as the lowest frequencies of a 16x16 DCT, the other one near zero. Where
-    it is `lapped`, what lies across borders of blocks is filtered before.
+    The linear path starts as the lowest frequencies of a 16x16 DCT, the other one near zero. If the
+    blocks of the first are `lapped`, what lies across their borders is filtered before.
 
     Attributes:
         reach: how many 16x16 blocks around tell about a latent.
@@ -62,12 +62,13 @@ class Analysis(nn.Module):
         self.leave = Pointwise(2 * width, latents)
         nn.init.normal_(self.leave.weight, std=1e-3)
 
-    def forward(self, x: Tensor, level: Tensor) -> Tensor:
+    def forward(self, x: Tensor, level: Tensor, within: tuple[int, int] | None = None) -> Tensor:
+        """Latents; those of so many rows and columns tell nothing that others have to add to."""
         centred = x - 0.5
         inside = self.enter(in_blocks(centred, _BAND))
         inside = self.halve(self.blocks(shifted(inside, between_levels(self.levels, level))))
         inside = gelu(inside)
-        blocks = in_blocks(centred if self.across is None else self.across(centred), BLOCK)
+        blocks = in_blocks(centred if self.across is None else self.across(centred, within), BLOCK)
         if has_kernels(x):  # latents are coded one channel after the other
             linear = in_planes(self.linear.matrix(), blocks)
             return in_planes(self.leave.weight.flatten(1), inside, linear)
@@ -122,7 +123,7 @@ def shifted(x: Tensor, bias: Tensor) -> Tensor:
 
 
 def _reach(depth: int, lapped: bool, pixels: int = 0) -> int:
-    """In 16x16 blocks, of so many 3x3 convolutions on 8x8 ones, and so many pixels."""
+    """In 16x16 blocks, of so many 3x3 convolutions on 8x8 ones, or overlap, and so many pixels."""
     return -(-(max(_BAND * depth, HALF * lapped) + pixels) // BLOCK)
 
 
