@@ -13,6 +13,10 @@ import torch
 from torch import Tensor
 
 from sar_codec.coding.lossy import Network
+from sar_codec.entropy.counted import CountedTables
+from sar_codec.entropy.gaussian import SCALES, scale_of
+from sar_codec.entropy.search import Prices, quantised_in_training
+from sar_codec.entropy.trellis import LONG
 from sar_codec.errors import UserError
 from sar_codec.losses import CombinedLoss, Rate, RateDistortion
 from sar_codec.models.autoencoder import SARAutoencoder
@@ -67,6 +71,19 @@ def test_what_one_device_wrote_the_other_one_reads() -> None:
         written, latents = there.compress_latents(y.cuda(), quality, (64, 64))
         read = here.decompress_latents(written, quality, 1024, 1024)
         assert torch.equal(read, latents.cpu())
+
+
+def test_training_searches_along_the_trellis_of_files() -> None:
+    """Costs are rounded otherwise than on a CPU, and of two paths one or the other is taken."""
+    torch.manual_seed(0)
+    prices = CountedTables().prices()
+    scales = torch.randint(SCALES, (4, 700))
+    values = scale_of(scales.float()) * torch.randn(4, 700)
+    there = quantised_in_training(values.cuda(), scales.cuda(), Prices(*(e.cuda() for e in prices)))
+    here = quantised_in_training(values, scales, prices)
+    assert there.symbols.shape == here.symbols.shape == (LONG.length, 8)
+    assert (there.symbols.cpu() == here.symbols).float().mean() > 0.95
+    assert (there.decoded.cpu() == here.decoded).float().mean() > 0.95
 
 
 @pytest.mark.parametrize(

@@ -26,6 +26,7 @@ from sar_codec.entropy.trellis import (
     QUIET,
     SHORT,
     Trellis,
+    followed,
     half_points,
     quantisers_of,
 )
@@ -78,17 +79,15 @@ def test_no_other_symbols_cost_less(scale: float) -> None:
         assert found[lane] <= of_others.min() + 0.3 * BIT
 
 
-@pytest.mark.parametrize(
-    ("search", "trellis", "beyond"), [(compiled, LONG, 0.08), (of_tensors, SHORT, 0.16)]
-)
-@pytest.mark.parametrize("scale", [0.5, 1.0, 2.0, 4.0])
-def test_gaussian_numbers_take_fewer_bits_than_when_rounded(
-    search: Search, trellis: Trellis, beyond: float, scale: float
-) -> None:
+def settled(search: Search, trellis: Trellis, scale: float) -> tuple[Tensor, Tensor, float]:
+    """Gaussian numbers, their points in steps, and the bits of each.
+
+    By prices of how often symbols came, as counted tables have them.
+    """
     torch.manual_seed(0)
     values = scale * torch.randn(trellis.length, 256_000 // trellis.length)
     prices = gaussian_prices(scale)
-    for _ in range(3):  # prices by how often symbols came, as counted tables have them
+    for _ in range(3):
         symbols = search(values, torch.zeros_like(values).long(), prices).symbols
         quantisers = quantisers_of(symbols, trellis)
         counts = torch.zeros(2, 2 * REACH + 1)
@@ -97,10 +96,27 @@ def test_gaussian_numbers_take_fewer_bits_than_when_rounded(
         bits = -(counts / counts.sum(1, keepdim=True)).clamp_min(1e-6).log2()
         prices = prices._replace(bits=bits)
     spent = (counts * bits).sum() / symbols.numel()
-    error = ((values - half_points(symbols, quantisers) / 2) ** 2).mean()
+    return values, half_points(symbols, quantisers) / 2, spent.item()
+
+
+@pytest.mark.parametrize(
+    ("search", "trellis", "beyond"), [(compiled, LONG, 0.08), (of_tensors, SHORT, 0.16)]
+)
+@pytest.mark.parametrize("scale", [0.5, 1.0, 2.0, 4.0])
+def test_gaussian_numbers_take_fewer_bits_than_when_rounded(
+    search: Search, trellis: Trellis, beyond: float, scale: float
+) -> None:
+    values, points, spent = settled(search, trellis, scale)
     # What any code needs for this error; numbers rounded one by one need 0.25 more at high rates.
-    least = math.log2(scale / error.sqrt().item())
-    assert spent.item() - least < beyond
+    least = math.log2(scale / (values - points).square().mean().sqrt().item())
+    assert spent - least < beyond
+
+
+@pytest.mark.parametrize("scale", [0.2, 0.26, 0.4, 0.5, 1.0, 3.0])
+def test_points_follow_numbers_as_far_as_is_said(scale: float) -> None:
+    values, points, _ = settled(compiled, LONG, scale)
+    share = ((values * points).mean() / values.square().mean()).item()
+    assert followed(torch.tensor(scale)).item() == pytest.approx(share, abs=0.04)
 
 
 def of_many_scales(length: int = 64, count: int = 300) -> tuple[Tensor, Tensor, Prices]:

@@ -14,7 +14,7 @@ from sar_codec.entropy.counted import CountedTables
 from sar_codec.entropy.gaussian import SCALES
 from sar_codec.entropy.search import Prices, Quantised, has_kernel
 from sar_codec.entropy.tables import LARGEST_SYMBOL, LARGEST_VALUE
-from sar_codec.entropy.trellis import LONG, half_points, quantisers_of
+from sar_codec.entropy.trellis import LONG, QUIET, half_points, quantisers_of
 
 pytestmark = pytest.mark.skipif(find_spec("triton") is None, reason="Triton is not installed")
 
@@ -71,14 +71,34 @@ def test_it_finds_the_cheapest_paths(search: Search) -> None:
     assert beyond_the_cheapest(other, values[:, 1:], scales[:, 1:], prices).min() > 0
 
 
+def test_it_finds_them_for_values_of_all_sizes(search: Search) -> None:
+    """Of more lanes than are followed back side by side; the last ones are quiet, or nearly so."""
+    values = torch.linspace(-4, 4, 160).reshape(40, 4).T.contiguous()
+    values[:, 38], values[:, 39] = QUIET + 0.01, QUIET - 0.01
+    values[:, 15:25] = 0.01
+    scales = torch.full((4, 40), SCALES // 4)
+    prices = CountedTables().prices()
+    found = search(values, scales, prices)
+    more = beyond_the_cheapest(found.symbols, values, scales, prices)[values.abs().amax(0) >= QUIET]
+    assert more.max() < 1e-4
+    assert found.symbols[:, 38].any()
+    assert not found.symbols[:, 39].any()
+    assert torch.equal(found.points, half_points(found.symbols, quantisers_of(found.symbols, LONG)))
+
+
 def test_zeros_are_taken_where_they_cost_less(search: Search) -> None:
-    """Of both quantisers, instead of the 2 that is nearer."""
+    """Of both quantisers, instead of the 2 that is nearer; but not of values of 2 and more."""
     values = torch.full((16, 1), 1.2)
     values[::3] = -1.2
-    prices = CountedTables().prices()
-    found = search(values, torch.zeros_like(values).long(), prices)
+    values[5] = 2.6
+    scales = torch.zeros_like(values).long()
+    bits = torch.full((2, 9), 80.0)
+    bits[:, 4] = 0
+    prices = Prices(bits, torch.tensor([4]), torch.tensor([4]))
+    found = search(values, scales, prices)
     assert (found.symbols == 0).any()
-    assert beyond_the_cheapest(found.symbols, values, torch.zeros(16, 1).long(), prices) < 1e-3
+    assert found.symbols[5] != 0
+    assert beyond_the_cheapest(found.symbols, values, scales, prices) < 1e-3
 
 
 def test_tables_and_points_are_those_of_the_quantisers(search: Search) -> None:

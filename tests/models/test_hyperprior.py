@@ -17,6 +17,7 @@ from sar_codec.models.hyperprior import (
     split,
     window,
 )
+from sar_codec.models.lapping import AcrossBorders, lapping
 from sar_codec.models.refinement import Refinement
 from sar_codec.models.transform import LEVELS
 
@@ -153,6 +154,18 @@ def test_what_a_refinement_costs_is_what_the_docstring_says() -> None:
     parameters = sum(each.numel() for each in tested.parameters())
     multiply_adds = round(counter.get_total_flops() / 2 / 256**2)
     said = f"another {parameters:,} parameters and {multiply_adds} multiply-adds"
+    assert said in (Hyperprior.__doc__ or "")
+
+
+def test_what_overlap_costs_is_what_the_docstring_says() -> None:
+    sides = AcrossBorders(lapping()), AcrossBorders(lapping().T)
+    with FlopCounterMode(display=False) as counter:
+        sides[0](torch.rand(1, 1, 2064, 2064))  # of a large image, whose edges weigh little
+    parameters = sum(each.weight.numel() for each in sides)
+    multiply_adds = round(counter.get_total_flops() / 2 / 2064**2)
+    said = (
+        f"another {parameters:,} parameters, and {multiply_adds}\n    multiply-adds on either side"
+    )
     assert said in (Hyperprior.__doc__ or "")
 
 
