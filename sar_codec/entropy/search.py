@@ -105,13 +105,15 @@ def quantised_there(values: Tensor, scales: Tensor, prices: Prices) -> Around:
     tensors' functions it is the short one, and even that takes many times as long.
     """
     off = values.nan_to_num(0).clamp(-LARGEST_VALUE, LARGEST_VALUE)
-    if values.is_cuda and has_kernel():
+    is_long = values.is_cuda and has_kernel()
+    length = (LONG if is_long else SHORT).length
+    given = in_lanes(off, length), in_lanes(scales, length)
+    if is_long:
         from sar_codec.entropy import trellis_kernel
 
-        given = (in_lanes(each, LONG.length) for each in (off, scales))
         coded = Quantised(*trellis_kernel.searched(*given, *prices))
     else:
-        coded = of_tensors(*(in_lanes(each, SHORT.length) for each in (off, scales)), prices)
+        coded = of_tensors(*given, prices)
     decoded = out_of_lanes(coded.points, values).double() * (FRACTION // 2)
     return Around(coded.symbols, coded.tables, decoded)
 

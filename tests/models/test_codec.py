@@ -14,9 +14,12 @@ from torch.nn.functional import interpolate
 
 from sar_codec.data.raster import find_bands
 from sar_codec.data.scaling import to_unit
+from sar_codec.entropy.counted import CountedTables
+from sar_codec.entropy.gaussian import scale_of
+from sar_codec.entropy.trellis import followed
 from sar_codec.errors import UserError
 from sar_codec.metrics import mse
-from sar_codec.models.codec import Codec
+from sar_codec.models.codec import Codec, estimated
 from sar_codec.models.factorized import Factorized
 from sar_codec.models.hyperprior import Hyperprior
 
@@ -100,6 +103,25 @@ def test_bits_estimated_in_training_are_within_1_percent_of_bytes(kind: str) -> 
         bits = 8 * len(model.compress(x, quality))
         assert bits / x.numel() > 0.1
         assert bits == pytest.approx(estimated, rel=0.01), f"quality {quality}"
+
+
+def test_gains_are_told_that_latents_which_become_0_stay_so() -> None:
+    torch.manual_seed(0)
+    index = torch.linspace(4, 20, 64).expand(3, 5, 64)
+    scale = scale_of(index)
+    y = (scale * torch.randn(3, 5, 64)).requires_grad_()
+    fixed = y.detach().clone().requires_grad_()
+    found, bits = estimated(y, fixed, torch.zeros(3, 5, 64), index, CountedTables())
+    weights = torch.randn(3, 5, 64)
+    (weights * found).sum().backward(retain_graph=True)
+    share = followed(scale)
+    assert y.grad is not None
+    assert fixed.grad is not None
+    torch.testing.assert_close(y.grad, weights * share)
+    torch.testing.assert_close(fixed.grad, weights * (1 - share))
+    fixed.grad = None
+    bits.sum().backward()
+    assert fixed.grad is None
 
 
 @every_kind
