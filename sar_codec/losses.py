@@ -61,8 +61,8 @@ class RateDistortion(nn.Module):
     `highest` for 1.
 
     The mean squared error is of images in [0, 1]; in dB squared, t is smaller by the square of the
-    window: with 80 dB from 0 to 1, 100 to 170,000 are 0.016 to 27 bits a pixel per dB squared,
-    about 0.03 to 3 bits a pixel on Sentinel-1.
+    window: with 80 dB from 0 to 1, 60 to 150,000 are 0.0094 to 23 bits a pixel per dB squared,
+    about 0.05 to 3 bits a pixel on Sentinel-1.
 
     Parts are as in `CombinedLoss`, and `bpp`. Raises `UserError` where the model is not a codec.
 
@@ -74,8 +74,8 @@ class RateDistortion(nn.Module):
 
     def __init__(
         self,
-        lowest: Annotated[float, Gt(0)] = 100.0,
-        highest: Annotated[float, Gt(0)] = 170_000.0,
+        lowest: Annotated[float, Gt(0)] = 60.0,
+        highest: Annotated[float, Gt(0)] = 150_000.0,
         ssim_weight: Annotated[float, Ge(0)] = 0.0,
     ) -> None:
         super().__init__()

@@ -21,6 +21,8 @@ from sar_codec.errors import UserError
 from sar_codec.evaluate import Evaluation
 from sar_codec.evaluation.contestants import contestants
 from sar_codec.losses import CombinedLoss
+from sar_codec.networks import BOUNDED, QUALITY
+from sar_codec.trained import load
 from sar_codec.training.trainer import Trainer
 
 GROUPS = ("data", "model", "loss", "optimizer", "trainer", "experiment")
@@ -53,6 +55,21 @@ def test_every_file_in_conf_composes_and_builds(choice: str, tmp_path: Path) -> 
     loaders = {"train_loader": [], "val_loader": []}
     trainer = build(experiment.trainer, "trainer", Trainer.train, **parts, **loaders)
     assert trainer.optimizer is optimizer
+
+
+@pytest.mark.parametrize(
+    ("experiment", "weights"),
+    [
+        ("sentinel1_codec", QUALITY),
+        ("sentinel1_codec_longer", QUALITY),
+        ("sentinel1_codec_gains", QUALITY),
+        ("sentinel1_bounded", BOUNDED),
+    ],
+)
+def test_experiments_can_begin_with_the_weights_of_the_package(
+    experiment: str, weights: Path
+) -> None:
+    assert composed(f"experiment={experiment}")["model"] == load(weights).model
 
 
 def test_splits_divide_the_same_scenes_and_hold_out_other_places() -> None:

@@ -73,7 +73,7 @@ class Codec(nn.Module, ABC):
 
         Args:
             y: latents times gains, `(B, latents, h, w)`, float32.
-            fixed: the same, with no gradient to the gains.
+            fixed: the same; where gains learn alone, with no gradient to them.
             level: `(B,)`, float32.
         """
 
@@ -113,7 +113,9 @@ class Codec(nn.Module, ABC):
         if self.training:
             level = random_levels(len(x), x.device)
             latents = self.analysis(aligned, level)
-            y, fixed = self.gains(latents, level), self.gains.fixed(latents, level)
+            y = fixed = self.gains(latents, level)
+            if not any(each.requires_grad for each in self.analysis.parameters()):
+                fixed = self.gains.fixed(latents, level)
             y_hat, bits = self.estimate(y, fixed, level)
         else:
             level = every_level(len(x), x.device)
@@ -246,14 +248,16 @@ def estimated(
 ) -> tuple[Tensor, Tensor]:
     """Latents quantised around their means, and each image's bits; both with gradients.
 
-    What is decoded has the gradient of the latents, as if nothing was rounded, but for gains. To
-    these it would promise that all errors shrink with the steps; but latents that become 0 do so
-    with steps that are a little smaller, too. With such gradients, latents that are nearly always 0
-    got more than they are worth: 2 % of the bits at 0.05 bits a pixel, 0.4 % at 2.
+    What is decoded has the gradient of the latents, as if nothing was rounded. To gains that
+    promises that all errors shrink with the steps; but latents that become 0 do so with steps that
+    are a little smaller, too. So latents that are nearly always 0 get finer steps than they are
+    worth. Where gains learn alone, after all else, `fixed` lets them know: then what is decoded
+    follows them as far as it does on average. Where the analysis learns beside them it can scale
+    latents as well, and the two would pull against each other for ever.
 
     Args:
         y: latents, `(B, ...)`.
-        fixed: the same, with no gradient to what they were multiplied by.
+        fixed: the same; where gains learn alone, with no gradient to them.
         mean: of each, predicted.
         index: of each one's scale, not rounded.
         tables: of scales; in training they count the symbols.

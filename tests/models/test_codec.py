@@ -125,6 +125,26 @@ def test_gains_are_told_that_latents_which_become_0_stay_so() -> None:
 
 
 @every_kind
+def test_gains_that_learn_alone_know_it(kind: str) -> None:
+    def gradient(alone: bool) -> Tensor:
+        model = small(kind).train()
+        for name, each in model.named_parameters():
+            each.requires_grad_(not alone or name.startswith("gains."))
+        x = scene(16, 1, 64, 64)
+        torch.manual_seed(1)  # which draws the levels, up to the seventh
+        mse(model(x)[0], x).sum().backward()
+        gradient = model.gains.log_gain.grad
+        assert gradient is not None
+        return gradient
+
+    share = gradient(True) / gradient(False)
+    # At the first level most of the higher frequencies become 0, at the last one next to none.
+    assert share[0, -5:].mean() < 0.85
+    assert 0.95 < share[0, 0] < 1
+    assert share[6].min() > 0.95
+
+
+@every_kind
 def test_more_quality_is_more_bits_and_less_error(kind: str) -> None:
     # Smooth, as the few latents leave out what is not.
     model, x = small(kind, 0), interpolate(scene(1, 1, 5, 5), size=(128, 128), mode="bicubic")
