@@ -85,9 +85,12 @@ _THIRD = (
 )
 _FOURTH = _THIRD + _QUALITY % b"f0eea7f4d2a9be693c02e9672a4350cc0e29af5428f0c2cae8aa3580dc0a3d14"
 _FIFTH = _FOURTH + _QUALITY % b"9ebb3c20784e82717d814d34ea76333000ab337e5e861537c09ac6f86aa2ccdd"
+_SIXTH = _FIFTH + _QUALITY % b"e468d5c2e1de9716dd792153bd7e8be90c01a8b27f031996565bbfafbd58fcfa"
 # By checksum, in the order of their numbers.
-DICTIONARIES = {zlib.adler32(each): each for each in (_FIRST, _SECOND, _THIRD, _FOURTH, _FIFTH)}
-DICTIONARY = _FIFTH  # of what is written now
+DICTIONARIES = {
+    zlib.adler32(each): each for each in (_FIRST, _SECOND, _THIRD, _FOURTH, _FIFTH, _SIXTH)
+}
+DICTIONARY = _SIXTH  # of what is written now
 _NAME = slice(2, 6)  # where zlib says which dictionary it was (RFC 1950)
 _RAW = -zlib.MAX_WBITS  # deflated data alone (RFC 1951)
 # Python's objects may take 60 bytes for each of these marks, which are one byte in JSON.
