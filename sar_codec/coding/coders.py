@@ -106,8 +106,8 @@ class QualityCoder:
 
     def encoded(self, decibels: NDArray[np.float32], tile: Window, shift_db: float) -> Encoded:
         """The latents of a tile, where `decibels` has it; NaN is what need not be coded."""
-        shifted = filled(decibels + np.float32(shift_db))
-        return self.network.encode(shifted, tile, self.quality)
+        shifted = self.network.with_nothing(decibels + np.float32(shift_db))
+        return self.network.encode(filled(shifted), tile, self.quality)
 
     def kept(
         self,

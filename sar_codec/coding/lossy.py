@@ -66,6 +66,27 @@ class Network:
         """How many pixels beside a tile are lost without its latents."""
         return HALF if self.model.analysis.across is not None else 0
 
+    def with_nothing(self, decibels: NDArray[np.float32]) -> NDArray[np.float32]:
+        """Decibels, NaN where there are none, with a level where a block of 16x16 has none.
+
+        Of pixels beside such a block a part is told by its latents, if blocks overlap. So it has to
+        be the same for the tiles on both sides, of which neither sees all that is around it.
+
+        Args:
+            decibels: of blocks, `(h, w)`; the last ones need not be whole.
+        """
+        if not self.overlap:
+            return decibels
+        rows, columns = (-(-side // BLOCK) for side in decibels.shape)
+        has_some = np.zeros((BLOCK * rows, BLOCK * columns), np.bool_)
+        has_some[: decibels.shape[0], : decibels.shape[1]] = np.isfinite(decibels)
+        if has_some.all():
+            return decibels
+        has_some = has_some.reshape(rows, BLOCK, columns, BLOCK).any((1, 3))
+        has_some = has_some.repeat(BLOCK, 0).repeat(BLOCK, 1)
+        level = np.float32((self.vmin + self.vmax) / 2)
+        return np.where(has_some[: decibels.shape[0], : decibels.shape[1]], decibels, level)
+
     def encode(self, decibels: NDArray[np.float32], tile: Window, quality: float) -> Encoded:
         """Codes a tile.
 
@@ -119,7 +140,7 @@ class Network:
             window: which.
             shape: height and width of the image.
             tiles: that hold pixels of it or are within `decoding_margin`, and the latents of each,
-                None where there are none.
+                None where there are none or they are damaged.
             quality: 1 to 8.
         """
         needed = window.grown(self.decoding_margin, *shape)
@@ -133,7 +154,7 @@ class Network:
         latents = torch.zeros(1, channels, *wanted[2:])
         for tile, of_tile in tiles:
             if of_tile is None:
-                continue  # nothing that tells of pixels which count: zeros
+                continue  # nothing that tells of pixels which are still wanted: zeros
             has = Window(tile.row // BLOCK, tile.column // BLOCK, *of_tile.shape[2:])
             shared = has.shared_with(wanted)
             rows, columns = shared.within(wanted)
@@ -155,8 +176,8 @@ def _filled_up(decibels: NDArray[np.float32], ends: list[int]) -> NDArray[np.flo
     """An image with more rows and columns below and to the right.
 
     What belongs to blocks of 16x16 pixels that hold some of the image is coded, and takes the
-    fewest bits where it repeats the last row and column. What is beyond tells of the hyper-latents
-    of its surroundings alone: there the image is mirrored.
+    fewest bits where it repeats the last row and column. What is beyond tells of what networks see
+    around these and of hyper-latents alone: there the image is mirrored.
     """
     sides = decibels.shape
     begun = [min(end, side + -side % BLOCK) for end, side in zip(ends, sides, strict=True)]

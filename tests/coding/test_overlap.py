@@ -59,10 +59,11 @@ def speckle(height: int, width: int) -> NDArray[np.float32]:
     return 10 * np.log10(rng.gamma(5, 1e-3, (height, width))).astype(np.float32)
 
 
-def coded(decibels: NDArray[np.float32], weights: Path, path: Path) -> None:
-    path.write_bytes(
-        sar_codec.compress(decibels, "db", quality=7, keeps_power=False, model=weights)
-    )
+def coded(
+    decibels: NDArray[np.float32], weights: Path, path: Path, keeps_power: bool = False
+) -> None:
+    data = sar_codec.compress(decibels, "db", quality=7, keeps_power=keeps_power, model=weights)
+    path.write_bytes(data)
 
 
 def root_mean_square(errors: NDArray[np.float32]) -> float:
@@ -98,19 +99,27 @@ def test_a_model_alone_gives_edges_back_too(weights: Path) -> None:
     assert root_mean_square(errors[:, -HALF:]) < 1.2 * inside
 
 
-def test_pixels_beside_a_tile_of_nothing_are_right(weights: Path, tmp_path: Path) -> None:
-    """That tile is coded, where others in which there is nothing are not."""
-    decibels, path = speckle(TILE, 4 * TILE), tmp_path / "x.sarc"
-    decibels[:, 2 * TILE - 3 :] = np.nan
-    coded(decibels, weights, path)
+@pytest.mark.parametrize("keeps_power", [False, True])
+@pytest.mark.parametrize("less", [0, 3])
+@pytest.mark.parametrize("level", [0, -15])
+def test_pixels_beside_a_tile_of_nothing_are_right(
+    level: int, less: int, keeps_power: bool, weights: Path, tmp_path: Path
+) -> None:
+    decibels, path = speckle(2 * TILE, 4 * TILE) + level, tmp_path / "x.sarc"
+    end = 2 * TILE - less
+    decibels[:, end:] = np.nan
+    decibels[:24, 100:] = np.nan
+    coded(decibels, weights, path, keeps_power)
     with sar_codec.open(path, model=weights) as image:
         found = image.read()
     assert np.array_equal(np.isnan(found), np.isnan(decibels))
-    errors = (found - decibels)[:, : 2 * TILE - 3]
-    assert root_mean_square(errors[:, -5:]) < 2 * root_mean_square(errors[:, 16:-16])
+    errors = found - decibels
+    inside = root_mean_square(errors[32:-16, 16:96])
+    assert root_mean_square(errors[32:-16, end - HALF : end]) < 1.7 * inside
+    assert root_mean_square(errors[24 : 24 + HALF, 100:end]) < 1.7 * inside
     with Reader(path) as file:
         sizes = [len(file.tile(number).payload) for number in range(file.tile_count)]
-    assert sizes[3] < sizes[2] < sizes[1]
+    assert sizes[3] < 100 < sizes[2] < sizes[1]
 
 
 def test_pixels_that_a_damaged_tile_would_have_told_are_lost(weights: Path, tmp_path: Path) -> None:
