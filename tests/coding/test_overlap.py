@@ -12,6 +12,7 @@ from sar_codec import conversion
 from sar_codec.coding.container import Reader, Tile, Writer
 from sar_codec.coding.decompressing import Image
 from sar_codec.coding.lossy import Network
+from sar_codec.coding.pixels import filled
 from sar_codec.config import build
 from sar_codec.errors import UserError
 from sar_codec.models.hyperprior import Hyperprior
@@ -20,6 +21,7 @@ from sar_codec.networks import finder, network_of
 from sar_codec.trained import Trained, pass_on
 
 TILE = 64
+LEFT, RIGHT = slice(48, 144), slice(112, 208)  # what two tiles see, with 16 pixels around each
 
 
 @pytest.fixture(scope="module")
@@ -144,3 +146,19 @@ def test_pixels_that_a_damaged_tile_would_have_told_are_lost(weights: Path, tmp_
     assert np.array_equal(np.isnan(found), lost)
     np.testing.assert_allclose(found[~lost], whole[~lost], atol=1e-4)
     np.testing.assert_allclose(part, found[70:100, 50:110], atol=1e-4)
+
+
+def test_both_tiles_beside_a_border_see_the_same_where_there_is_nothing(weights: Path) -> None:
+    network = network_of(weights)
+    assert isinstance(network, Network)
+    decibels = speckle(TILE, 256)
+    decibels[:, 125:] = np.nan
+    decibels[10:30, 150:190] = -5
+    left, right = (filled(network.with_nothing(decibels[:, each])) for each in (LEFT, RIGHT))
+    assert np.array_equal(left[:, 112 - LEFT.start :], right[:, : LEFT.stop - RIGHT.start])
+    assert np.isfinite(right).all()
+    known = np.isfinite(decibels[:, RIGHT])
+    assert np.array_equal(right[known], decibels[:, RIGHT][known])
+    odd = network.with_nothing(decibels[:33, 125:133])
+    assert odd.shape == (33, 8)
+    assert (odd == (network.vmin + network.vmax) / 2).all()
