@@ -196,7 +196,8 @@ def decompress_file(
         overwrite: whether `target` may take the place of another file.
         workers: threads; None: one a core.
         most_pixels: that the image may have.
-        on_damage: is told of tiles that cannot be decoded, which become nodata; None: an error.
+        on_damage: is told of tiles that cannot be decoded, which become nodata, as do the pixels
+            around that they tell a part of; None: an error.
         progress: is told of pixels that were written.
 
     Raises:

@@ -59,9 +59,9 @@ class Image:
         find: gives the network that the file needs.
         workers: threads that decode; None: one a core.
         most_pixels: of all bands, that the file may have.
-        on_damage: is told once of each part of a tile that cannot be decoded, and why; its pixels
-            are then nodata, or where there is no such value NaN or 0. None: a `UserError` is
-            raised.
+        on_damage: is told once of each part of a tile that cannot be decoded, and why; its pixels,
+            and what it would have told of those around it, are then nodata, or where there is no
+            such value NaN or 0. None: a `UserError` is raised.
 
     Attributes:
         header: what the file says of its image.

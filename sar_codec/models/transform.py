@@ -63,7 +63,7 @@ class Analysis(nn.Module):
         nn.init.normal_(self.leave.weight, std=1e-3)
 
     def forward(self, x: Tensor, level: Tensor, within: tuple[int, int] | None = None) -> Tensor:
-        """Latents; those of so many rows and columns tell nothing that others have to add to."""
+        """Latents; if so many rows and columns are coded, blocks do not overlap with others."""
         centred = x - 0.5
         inside = self.enter(in_blocks(centred, _BAND))
         inside = self.halve(self.blocks(shifted(inside, between_levels(self.levels, level))))
