@@ -77,15 +77,16 @@ class Network:
         """
         if not self.overlap:
             return decibels
-        rows, columns = (-(-side // BLOCK) for side in decibels.shape)
-        has_some = np.zeros((BLOCK * rows, BLOCK * columns), np.bool_)
-        has_some[: decibels.shape[0], : decibels.shape[1]] = np.isfinite(decibels)
+        height, width = decibels.shape
+        rows, columns = places_of(height, width)
+        is_known = np.zeros((BLOCK * rows, BLOCK * columns), np.bool_)
+        is_known[:height, :width] = np.isfinite(decibels)
+        counts = is_known.reshape(rows, BLOCK, columns, BLOCK).sum((1, 3))
+        has_some = counts > 0
         if has_some.all():
             return decibels
-        has_some = has_some.reshape(rows, BLOCK, columns, BLOCK).any((1, 3))
-        has_some = has_some.repeat(BLOCK, 0).repeat(BLOCK, 1)
-        level = np.float32((self.vmin + self.vmax) / 2)
-        return np.where(has_some[: decibels.shape[0], : decibels.shape[1]], decibels, level)
+        has_some = has_some.repeat(BLOCK, 0).repeat(BLOCK, 1)[:height, :width]
+        return np.where(has_some, decibels, np.float32((self.vmin + self.vmax) / 2))
 
     def encode(self, decibels: NDArray[np.float32], tile: Window, quality: float) -> Encoded:
         """Codes a tile.

@@ -47,7 +47,7 @@ def examples() -> tuple[Tensor, Tensor]:
 
     Few and short ones where the kernel is interpreted, which takes 20 ms a step.
     """
-    shape = (LONG.length, 300) if torch.cuda.is_available() else (32, 8)
+    shape = (LONG.length, 300) if torch.cuda.is_available() else (16, 6)
     generator = torch.Generator().manual_seed(0)
     scales = torch.randint(0, SCALES, shape, generator=generator)
     values = torch.exp2(scales / 6 - 3 + torch.randn(shape, generator=generator))
@@ -73,9 +73,9 @@ def test_it_finds_the_cheapest_paths(search: Search) -> None:
 
 def test_it_finds_them_for_values_of_all_sizes(search: Search) -> None:
     """Of more lanes than are followed back side by side; the last ones are quiet, or nearly so."""
-    values = torch.linspace(-4, 4, 160).reshape(40, 4).T.contiguous()
+    values = torch.full((4, 40), 0.01)
+    values[:, 26:38] = torch.linspace(-4, 4, 48).reshape(12, 4).T
     values[:, 38], values[:, 39] = QUIET + 0.01, QUIET - 0.01
-    values[:, 15:25] = 0.01
     scales = torch.full((4, 40), SCALES // 4)
     prices = CountedTables().prices()
     found = search(values, scales, prices)
@@ -104,7 +104,7 @@ def test_zeros_are_taken_where_they_cost_less(search: Search) -> None:
 def test_tables_and_points_are_those_of_the_quantisers(search: Search) -> None:
     values, scales = examples()
     # Of these float32 has no odd numbers, and none between two even ones.
-    values[3, 7], values[:, 1], values[::2, 2], values[5, 3] = 2**24 + 2, 2**27, -(2**26) - 4, 1e5
+    values[3, 5], values[:, 1], values[::2, 2], values[5, 3] = 2**24 + 2, 2**27, -(2**26) - 4, 1e5
     values[::3, 4] = LARGEST_VALUE
     values[1::3, 4] = -LARGEST_VALUE
     found = search(values, scales, CountedTables().prices())
