@@ -25,6 +25,8 @@ def searched(
 ) -> tuple[Tensor, Tensor, Tensor]:
     """Symbols, the numbers of their tables, and the points they stand for, in half steps.
 
+    In between it takes 129 bytes of the GPU's memory for each value.
+
     Args:
         values: `(L, n)`, float32, in steps: n sequences, each of as many values as the trellis is
             long.

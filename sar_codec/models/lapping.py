@@ -14,8 +14,8 @@ def lapping() -> Tensor:
     """What makes the DCT of 16x16 blocks one of blocks that overlap by half, along an axis.
 
     `(16, 16)`, orthonormal, for the eight numbers before a border and the eight after it: smooth
-    functions of a block no longer end at its borders. A block of speckle tells of its neighbours:
-    on Sentinel-1, lapped ones tell a tenth less (by the spectrum, for an RMSE of 1 dB).
+    functions of a block no longer end at its borders. Of numbers that are correlated by 0.95 with
+    the next one, lapped blocks have a coding gain of 9.76 dB, those of the DCT alone 9.46 dB.
 
     Tran, Liang and Tu 2003, https://doi.org/10.1109/TSP.2003.811222
     """
